@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package trace_test
+
+import (
+	"errors"
+	"math"
+	"os"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"autosa/bpf/trace"
+	"autosa/bpf/trace/tracetest"
+)
+
+// drain reads what is in the ring buffer.
+func drain(t testing.TB, tracer *trace.Tracer) []trace.Event {
+	t.Helper()
+	if err := tracer.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	var (
+		all []trace.Event
+		rec trace.Record
+		e   trace.Event
+	)
+	for {
+		switch err := tracer.ReadEvent(&rec, &e); {
+		case errors.Is(err, trace.ErrFlushed):
+			return all
+		case err != nil:
+			t.Fatal(err)
+		}
+		all = append(all, e)
+	}
+}
+
+func losses(t testing.TB, tracer *trace.Tracer) map[string]uint64 {
+	t.Helper()
+	m := make(map[string]uint64)
+	if err := tracer.Losses(m); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func TestWaitEventsNameWhoHeldTheCPU(t *testing.T) {
+	const threshold = time.Millisecond
+	tracer := load(t, trace.Options{WaitThreshold: threshold, CycleEvents: -1})
+	culprits, victims := tracetest.NewCgroup(t), tracetest.NewCgroup(t)
+	culprit := tracetest.Spin(t, culprits, quietCPU())
+	victim := tracetest.Spin(t, victims, quietCPU())
+	culprit.Prefer()
+	victim.Prefer()
+	time.Sleep(500 * time.Millisecond)
+	drain(t, tracer) // from before they became what they are
+	time.Sleep(time.Second)
+
+	var seen, named int
+	for _, e := range drain(t, tracer) {
+		if e.Kind != trace.EventWait || e.Wait < threshold {
+			t.Fatalf("event %+v is no wait past the threshold", e)
+		}
+		if e.TGID == os.Getpid() {
+			t.Errorf("event of the tracer's own process: %+v", e)
+		}
+		if e.PID != victim.PID() {
+			continue
+		}
+		seen++
+		if e.CPU != quietCPU() || e.Cgroup != victims.ID || e.Comm.String() != "sh" {
+			t.Errorf("victim's event has CPU %d, cgroup %d, comm %q", e.CPU, e.Cgroup, e.Comm)
+		}
+		if e.HolderPID == culprit.PID() && e.HolderCgroup == culprits.ID && e.HolderComm.String() == "sh" {
+			named++
+		}
+	}
+	t.Logf("%d waits of the victim, the culprit named in %d", seen, named)
+	// Others may slip in between on a busy machine and are named then.
+	if seen < 20 || float64(named) < 0.6*float64(seen) {
+		t.Errorf("culprit named in %d of %d waits, want most of many", named, seen)
+	}
+}
+
+func TestSampledCyclesShowAPeriodicTasksPeriod(t *testing.T) {
+	const period = 20 * time.Millisecond
+	// Room for every task's cycles: the machine may be busy.
+	tracer := load(t, trace.Options{CycleEvents: 1 << 20, RingBytes: 64 << 20})
+	c := tracetest.NewCgroup(t)
+	l := tracetest.Sleep(t, c, quietCPU(), period)
+	time.Sleep(time.Second)
+
+	var last trace.Event
+	var distances []time.Duration
+	for _, e := range drain(t, tracer) {
+		if e.Cgroup != c.ID || e.TGID != l.PID() || e.Comm.String() != tracetest.SleeperComm || e.Kind&trace.EventCycle == 0 {
+			continue
+		}
+		if last.PID != 0 && e.Wakeups == last.Wakeups+1 {
+			distances = append(distances, e.Wakeup()-last.Wakeup())
+		}
+		last = e
+	}
+	if len(distances) < 20 {
+		t.Fatalf("%d distances of wakeups in a second with a period of %v", len(distances), period)
+	}
+	// The median: on a busy machine some wakeups come late.
+	slices.Sort(distances)
+	if median := distances[len(distances)/2]; median < period*9/10 || median > period*11/10 {
+		t.Errorf("median distance of wakeups %v, want %v", median, period)
+	}
+}
+
+func TestLossesAreCountedWhenNobodyReadsTheRing(t *testing.T) {
+	tracer := load(t, trace.Options{RingBytes: 1, CycleEvents: 1 << 20})
+	c := assign(t, tracer, 1)
+	l := tracetest.PingPong(t, c, quietCPU())
+	time.Sleep(300 * time.Millisecond)
+	l.Stop()
+	lost := losses(t, tracer)["event_ring_full"]
+	got := len(drain(t, tracer))
+	// Its two threads slept and ran by turns: a cycle for a good part of the
+	// switches, of which a page holds a few dozen; more come while it is read.
+	if lost < 1000 || got == 0 || got > os.Getpagesize()/32 {
+		t.Errorf("%d events lost and %d read from a ring buffer of a page", lost, got)
+	}
+}
+
+func TestEventsOverTheRateAreCounted(t *testing.T) {
+	tracer := load(t, trace.Options{CycleEvents: 100, WaitEvents: -1})
+	c := assign(t, tracer, 1)
+	l := tracetest.PingPong(t, c, quietCPU())
+	time.Sleep(time.Second)
+	l.Kill()
+	events, lost := len(drain(t, tracer)), losses(t, tracer)[trace.LossCycleRate]
+	// On every CPU 100 a second and a burst of a quarter of that, and the second
+	// may take longer on a busy machine.
+	if limit := 500 * tracer.CPUs(); events > limit || events < 100 {
+		t.Errorf("%d events in a second, want 100 to %d", events, limit)
+	}
+	if lost < 10000 {
+		t.Errorf("%d cycles over the rate counted", lost)
+	}
+}
+
+func TestReaderIsWokenFromAQuarterFull(t *testing.T) {
+	tracer := load(t, trace.Options{RingBytes: 64 << 10, CycleEvents: 1 << 20})
+	c := assign(t, tracer, 1)
+	read := make(chan error)
+	go func() { // nobody flushes
+		var rec trace.Record
+		var e trace.Event
+		read <- tracer.ReadEvent(&rec, &e)
+	}()
+	tracetest.PingPong(t, c, quietCPU())
+	select {
+	case err := <-read:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("the reader sleeps although the ring buffer is full")
+		if err := tracer.Flush(); err != nil {
+			t.Error(err)
+		}
+		<-read
+	}
+}
+
+func TestDirectReadsCountAsIOWait(t *testing.T) {
+	tracer := load(t, trace.Options{IOThreshold: time.Microsecond})
+	c := assign(t, tracer, 1)
+	l := tracetest.Read(t, c, quietCPU(), tracetest.DiskFile(t))
+	time.Sleep(500 * time.Millisecond)
+	l.Stop()
+	got := cell(t, tracer, 1)
+	var total time.Duration
+	durations := l.Durations()
+	for _, d := range durations {
+		total += d
+	}
+	reads := len(durations)
+	var io, sleeps uint64
+	for i := range got.Io {
+		io += uint64(got.Io[i])
+		sleeps += uint64(got.Sleep[i])
+	}
+	t.Logf("%d reads in %v; %d I/O waits of %v, %d sleeps", reads, total, io, time.Duration(got.IoNs), sleeps)
+	if reads < 50 {
+		t.Fatalf("the load read %d blocks only", reads)
+	}
+	if math.Abs(float64(io)/float64(reads)-1) > 0.1 {
+		t.Errorf("%d I/O waits for %d direct reads", io, reads)
+	}
+	// A read is its wait for the disk, the system call around it, and waiting
+	// for the CPU on a busy machine.
+	if share := float64(got.IoNs) / float64(total); share < 0.2 || share > 1 {
+		t.Errorf("I/O waits are %.2f of the time that the reads took", share)
+	}
+	var events int
+	for _, e := range drain(t, tracer) {
+		if e.Cgroup == c.ID && e.Kind&trace.EventIO != 0 {
+			events++
+		}
+	}
+	if events == 0 {
+		t.Error("no event for an I/O wait past the threshold")
+	}
+}
+
+func TestNewTasksCountFromTheirFirstSlice(t *testing.T) {
+	tracer := load(t, trace.Options{})
+	c := assign(t, tracer, 1)
+	before := losses(t, tracer)["switch_first_slice"]
+	tracetest.Fork(t, c, quietCPU())
+	time.Sleep(500 * time.Millisecond)
+	forks := cell(t, tracer, 1).Forks
+	skipped := losses(t, tracer)["switch_first_slice"] - before
+	t.Logf("%d new tasks, %d first slices skipped", forks, skipped)
+	if forks < 10 || skipped > forks/2 {
+		t.Errorf("%d new tasks counted, %d first slices skipped on the machine", forks, skipped)
+	}
+}
+
+func TestEverythingAtOnceIsSafe(t *testing.T) {
+	tracer := load(t, trace.Options{})
+	c := assign(t, tracer, 1)
+	tracetest.PingPong(t, c, quietCPU())
+	end := time.Now().Add(time.Second)
+	var wg sync.WaitGroup
+	for _, f := range []func(){
+		func() {
+			var s trace.Snapshot
+			last := uint64(0)
+			for time.Now().Before(end) {
+				err := tracer.Snapshot(&s)
+				if errors.Is(err, os.ErrClosed) {
+					return
+				}
+				if err != nil || s.Slots[1].Switches < last {
+					t.Errorf("snapshot: %v; switches %d after %d", err, s.Slots[1].Switches, last)
+					return
+				}
+				last = s.Slots[1].Switches
+			}
+		},
+		func() {
+			m := make(map[string]uint64)
+			for time.Now().Before(end) && tracer.Losses(m) == nil {
+				_, _ = tracer.Cost(time.Now())
+				_ = tracer.Publish()
+				_ = tracer.Assign(1, 2)
+				_ = tracer.Unassign(1)
+				_ = tracer.SampleTasks(3, 1)
+				_, _ = tracer.Unknown(nil)
+			}
+		},
+		func() {
+			var rec trace.Record
+			var e trace.Event
+			for {
+				if err := tracer.ReadEvent(&rec, &e); errors.Is(err, os.ErrClosed) {
+					return
+				} else if err != nil && !errors.Is(err, trace.ErrFlushed) {
+					t.Error(err)
+					return
+				}
+			}
+		},
+		func() {
+			for time.Now().Before(end.Add(-200 * time.Millisecond)) {
+				if err := tracer.Flush(); err != nil {
+					t.Error(err)
+					return
+				}
+				time.Sleep(time.Millisecond)
+			}
+			if err := tracer.Close(); err != nil {
+				t.Error(err)
+			}
+		},
+	} {
+		wg.Go(f)
+	}
+	wg.Wait()
+}

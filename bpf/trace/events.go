@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package trace
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"time"
+	"unsafe"
+
+	"github.com/cilium/ebpf/ringbuf"
+)
+
+// ErrFlushed is returned by [Tracer.ReadEvent] once all events that were there
+// when [Tracer.Flush] was called have been read.
+var ErrFlushed = ringbuf.ErrFlushed
+
+// EventKind says what an event is about; one event may be several things.
+type EventKind uint32
+
+const (
+	// EventWait is a run-queue wait of at least Options.WaitThreshold.
+	EventWait = EventKind(traceEventKindEVENT_WAIT)
+	// EventIO is an I/O wait of at least Options.IOThreshold.
+	EventIO = EventKind(traceEventKindEVENT_IO)
+	// EventCycle is a sampled sleep-run cycle.
+	EventCycle = EventKind(traceEventKindEVENT_CYCLE)
+)
+
+// Comm is a task's name, padded with zeros.
+type Comm [16]byte
+
+func (c Comm) String() string {
+	if i := bytes.IndexByte(c[:], 0); i >= 0 {
+		return string(c[:i])
+	}
+	return string(c[:])
+}
+
+// Event is one switch of a task away from a CPU: it was blocked, waited on a
+// run queue, got the CPU from the holder at Arrival, ran and left.
+type Event struct {
+	Kind EventKind
+	// Arrival is when the task got the CPU, on that CPU's scheduler clock: near
+	// CLOCK_MONOTONIC, but to be compared among events only.
+	Arrival time.Duration
+	// Blocked is the sleep or I/O wait before the wakeup, 0 when the task was
+	// preempted before.
+	Blocked, Wait, Run time.Duration
+	Cgroup             uint64
+	PID, TGID, CPU     int
+	Comm               Comm
+	// Wakeups numbers the task's wakeups: a gap shows cycles that are missing.
+	Wakeups uint32
+	// HolderPID is 0 when the CPU was idle before.
+	HolderPID    int
+	HolderComm   Comm
+	HolderCgroup uint64
+}
+
+// Wakeup is when the task was woken, on the clock of Arrival.
+func (e *Event) Wakeup() time.Duration { return e.Arrival - e.Wait }
+
+// ReadEvent waits for the next event. The program wakes readers only from a
+// quarter full; use [Tracer.Flush] to get at what is there: then the events are
+// returned one a call and [ErrFlushed] after the last one. One goroutine should
+// read at a time. After Close it returns [os.ErrClosed].
+func (t *Tracer) ReadEvent(rec *Record, e *Event) error {
+	if err := t.ring.ReadInto(&rec.r); err != nil {
+		if errors.Is(err, ErrFlushed) {
+			return ErrFlushed
+		}
+		return fmt.Errorf("read the ring buffer: %w", err)
+	}
+	if len(rec.r.RawSample) != int(unsafe.Sizeof(traceEvent{})) {
+		return fmt.Errorf("event of %d bytes in the ring buffer", len(rec.r.RawSample))
+	}
+	raw := (*traceEvent)(unsafe.Pointer(unsafe.SliceData(rec.r.RawSample)))
+	raw.decode(e)
+	return nil
+}
+
+// Record is memory that ReadEvent reuses.
+type Record struct{ r ringbuf.Record }
+
+// Flush makes ReadEvent return what is in the ring buffer, then [ErrFlushed].
+func (t *Tracer) Flush() error {
+	if err := t.ring.Flush(); err != nil {
+		return fmt.Errorf("flush the ring buffer: %w", err)
+	}
+	return nil
+}
+
+func (r *traceEvent) decode(e *Event) {
+	*e = Event{
+		Kind:         EventKind(r.Kind),
+		Arrival:      time.Duration(r.ArrivalNs),
+		Blocked:      time.Duration(r.BlockedNs),
+		Wait:         time.Duration(r.WaitNs),
+		Run:          time.Duration(r.RunNs),
+		Cgroup:       r.Cgroup,
+		PID:          int(r.Pid),
+		TGID:         int(r.Tgid),
+		CPU:          int(r.Cpu),
+		Comm:         *(*Comm)(unsafe.Pointer(&r.Comm)),
+		Wakeups:      r.Wakeups,
+		HolderPID:    int(r.HolderPid),
+		HolderComm:   *(*Comm)(unsafe.Pointer(&r.HolderComm)),
+		HolderCgroup: r.HolderCgroup,
+	}
+	if e.HolderPID == 0 {
+		e.HolderComm, e.HolderCgroup = Comm{}, 0
+	}
+}
+
+// SampleTasks makes only tasks whose process id modulo 2^shift is phase yield
+// cycles: one task in 2^shift. The whole cycles of these tasks are reported, as
+// far as Options.CycleEvents allows.
+func (t *Tracer) SampleTasks(shift, phase uint) error {
+	mask := uint32(1)<<min(shift, 20) - 1
+	return t.set(func(k *traceKnobs) {
+		if k.SamplePhase == noTask {
+			return // switched off for good
+		}
+		k.SampleMask, k.SamplePhase = mask, uint32(phase)&mask
+	})
+}

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package trace_test
+
+import (
+	"fmt"
+	"math"
+	"runtime"
+	"testing"
+	"time"
+
+	"autosa/bpf/trace"
+	"autosa/bpf/trace/tracetest"
+)
+
+func TestMain(m *testing.M) { tracetest.Main(m) }
+
+// load loads a tracer for the test.
+func load(t testing.TB, o trace.Options) *trace.Tracer {
+	t.Helper()
+	tracetest.RequireTracer(t)
+	tracer, err := trace.Load(o)
+	if err != nil {
+		t.Fatalf("%+v", err)
+	}
+	t.Cleanup(func() {
+		if err := tracer.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return tracer
+}
+
+// assign counts a new cgroup in a slot of its own.
+func assign(t testing.TB, tracer *trace.Tracer, slot int) *tracetest.Cgroup {
+	t.Helper()
+	c := tracetest.NewCgroup(t)
+	if err := tracer.Assign(c.ID, slot); err != nil {
+		t.Fatal(err)
+	}
+	if err := tracer.Publish(); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// cell reads one slot.
+func cell(t testing.TB, tracer *trace.Tracer, slot int) trace.Cell {
+	t.Helper()
+	var s trace.Snapshot
+	if err := tracer.Snapshot(&s); err != nil {
+		t.Fatal(err)
+	}
+	return s.Slots[slot]
+}
+
+// quietCPU is the last CPU, which does fewer of the machine's own chores.
+func quietCPU() int { return runtime.NumCPU() - 1 }
+
+// attempts is how often a known load may be measured: the machine's own tasks
+// may take the CPU while it runs.
+const attempts = 5
+
+func TestSpinnersWaitForEachOtherAndTheKernelAgrees(t *testing.T) {
+	for _, n := range []int{2, 4} {
+		t.Run(fmt.Sprint(n), func(t *testing.T) { spinners(t, n) })
+	}
+}
+
+func spinners(t *testing.T, n int) {
+	t.Helper()
+	tracer := load(t, trace.Options{})
+	c := assign(t, tracer, 1)
+	var loads []*tracetest.Load
+	for range n {
+		l := tracetest.Spin(t, c, quietCPU())
+		l.Prefer()
+		loads = append(loads, l)
+	}
+	time.Sleep(200 * time.Millisecond)
+
+	for attempt := 1; ; attempt++ {
+		got := spin(t, tracer, loads)
+		t.Logf("%+v", got)
+		if math.Abs(got.kernel-1) > 0.01 {
+			t.Fatalf("the tracer's wait is %.4f of the kernel's, want 1 within 1 %%", got.kernel)
+		}
+		if want := float64(n - 1); math.Abs(got.ratio/want-1) <= 0.05 {
+			return
+		}
+		if attempt < attempts {
+			continue
+		}
+		// Alone, each spinner waits while the others run: n - 1. What other
+		// tasks take of the CPU all of them wait for, and none runs.
+		want := (float64(n-1) + got.others) / (1 - got.others)
+		if math.Abs(got.ratio/want-1) > 0.05 {
+			t.Errorf("wait over run of %d spinners is %.3f, want %.3f within 5 %%", n, got.ratio, want)
+		}
+		return
+	}
+}
+
+// spun is what a group of spinners did.
+type spun struct {
+	ratio  float64 // their wait over their run
+	kernel float64 // their wait over what the kernel says it was
+	others float64 // share of the CPU that other tasks had
+}
+
+// spin lets the spinners go for a while. Their accounting stands still at both
+// ends.
+func spin(t *testing.T, tracer *trace.Tracer, loads []*tracetest.Load) spun {
+	t.Helper()
+	read := func() (own, rest trace.Cell, wait time.Duration) {
+		tracetest.StopAll(loads...)
+		for _, l := range loads {
+			_, w := l.Schedstat()
+			wait += w
+		}
+		rest, err := tracer.SnapshotCPU(0, quietCPU())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return cell(t, tracer, 1), rest, wait
+	}
+	before, restBefore, waitBefore := read()
+	for _, l := range loads {
+		l.Resume()
+	}
+	time.Sleep(3 * time.Second)
+	after, restAfter, waitAfter := read()
+	wait, run := float64(after.WaitNs-before.WaitNs), float64(after.RunNs-before.RunNs)
+	rest := float64(restAfter.RunNs - restBefore.RunNs)
+	return spun{ratio: wait / run, kernel: wait / float64(waitAfter-waitBefore), others: rest / (rest + run)}
+}
+
+func TestPingPongSwitchesAreTheKernels(t *testing.T) { pingPong(t, time.Second) }
+
+func pingPong(t *testing.T, d time.Duration) {
+	t.Helper()
+	tracer := load(t, trace.Options{})
+	c := assign(t, tracer, 1)
+	l := tracetest.PingPong(t, c, quietCPU())
+	time.Sleep(200 * time.Millisecond)
+	read := func() (trace.Cell, uint64, uint64) {
+		l.Stop()
+		v, i := l.Switches()
+		return cell(t, tracer, 1), v, i
+	}
+	before, v0, i0 := read()
+	l.Resume()
+	time.Sleep(d)
+	after, v1, i1 := read()
+
+	switches, want := after.Switches-before.Switches, v1-v0+i1-i0
+	if want < 1000 {
+		t.Fatalf("the load switched %d times only", want)
+	}
+	t.Logf("%d switches, %d by the kernel; %d and %d involuntary", switches, want, after.Involuntary-before.Involuntary, i1-i0)
+	if math.Abs(float64(switches)/float64(want)-1) > 0.005 {
+		t.Errorf("%d switches, want %d within 0.5 %%", switches, want)
+	}
+	if got, want := after.Involuntary-before.Involuntary, i1-i0; got != want {
+		t.Errorf("%d involuntary switches, want the kernel's %d", got, want)
+	}
+}

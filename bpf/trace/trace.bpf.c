@@ -1,0 +1,317 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+//go:build ignore
+
+/*
+ * The scheduler tracer: one program at sched_switch that looks at the task
+ * leaving the CPU only. The kernel already keeps each task's run time and
+ * run-queue wait; what changed since the task left a CPU the last time is its
+ * wait, its run and, by subtraction, its sleep. No wakeup hook, no clock, no
+ * atomics.
+ *
+ * Context: run queue lock held, interrupts off. A task leaves exactly one CPU
+ * at a time, so what belongs to the task or to this CPU has one writer.
+ */
+#include "trace.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+/* How a task left a CPU the last time. */
+enum {
+	LEFT_PREEMPTED = 1 << 0,
+	LEFT_IOWAIT = 1 << 1,
+};
+
+/* A task's baseline: the kernel's accounting when it left a CPU last. */
+struct task_state {
+	u64 exec;   /* sum_exec_runtime */
+	u64 delay;  /* run_delay */
+	u64 depart; /* when it left, rq clock; 0: no baseline */
+	u64 cgroup; /* for which slot was looked up */
+	u32 slot;
+	u32 generation;
+	u32 left;
+	u32 cpu;
+	u32 wakeups;
+	u32 pad;
+};
+
+/* Types that no map names, kept in BTF for bpf2go. */
+const struct event *event_type __attribute__((unused));
+const enum loss *loss_type __attribute__((unused));
+const enum event_kind *event_kind_type __attribute__((unused));
+
+const volatile u32 num_cpus = 1;
+
+struct knobs knob = {};
+
+/* Slot * num_cpus + CPU; slot 0 is everyone without a slot. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1); /* set before load */
+	__type(key, u32);
+	__type(value, struct cell);
+} stats SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1); /* set before load */
+	__type(key, u32);
+	__type(value, struct cpu_state);
+} cpus SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct task_state);
+} tasks SEC(".maps");
+
+/* cgroup id to slot, written by user space only. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1); /* set before load */
+	__type(key, u64);
+	__type(value, u32);
+} slots SEC(".maps");
+
+/* cgroup ids without a slot, and the time their tasks ran. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, u64);
+	__type(value, u64);
+} unknown SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 18); /* set before load */
+} events SEC(".maps");
+
+static __always_inline u64 cgroup_of(struct task_struct *task)
+{
+	return task->cgroups->dfl_cgrp->kn->id;
+}
+
+/*
+ * A token bucket on the run queue's clock. Tokens come gap apart; next is when
+ * the coming one is due, and may run ahead of now by burst. A clock that went
+ * back by more than that starts the bucket afresh.
+ */
+static __always_inline bool token(u64 *next, u64 now, u64 gap, u64 burst)
+{
+	s64 ahead = *next - now;
+
+	if (ahead < 0 || ahead > (s64)(2 * burst + gap))
+		*next = now;
+	else if (ahead > (s64)burst)
+		return false;
+	*next += gap;
+	return true;
+}
+
+/* Wakes the reader only from a quarter full; else it comes by itself. */
+static __always_inline u64 wakeup_flag(void)
+{
+	u64 used = bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA);
+
+	if (used < bpf_ringbuf_query(&events, BPF_RB_RING_SIZE) / 4)
+		return BPF_RB_NO_WAKEUP;
+	return BPF_RB_FORCE_WAKEUP;
+}
+
+static __always_inline void emit(struct cpu_state *here, struct task_struct *prev, u32 cpu,
+				 struct task_state *s, u32 kind, u64 arrival, u64 wait,
+				 u64 blocked, u64 run)
+{
+	struct event *e;
+
+	/* A wait may go out on a cycle's token, not the other way round. */
+	if (kind & (EVENT_WAIT | EVENT_IO) &&
+	    !token(&here->next_event[0], arrival + run, knob.event_gap_ns[0], knob.burst_ns)) {
+		here->loss[LOSS_WAIT_RATE]++;
+		kind &= EVENT_CYCLE;
+	}
+	if (kind == EVENT_CYCLE &&
+	    !token(&here->next_event[1], arrival + run, knob.event_gap_ns[1], knob.burst_ns)) {
+		here->loss[LOSS_CYCLE_RATE]++;
+		return;
+	}
+	if (!kind)
+		return;
+
+	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+	if (!e) {
+		here->loss[LOSS_RING_FULL]++;
+		return;
+	}
+	e->arrival_ns = arrival;
+	e->wait_ns = wait;
+	e->blocked_ns = blocked;
+	e->run_ns = run;
+	e->cgroup = s->cgroup;
+	e->holder_cgroup = here->holder_cgroup;
+	e->pid = prev->pid;
+	e->tgid = prev->tgid;
+	e->cpu = cpu;
+	e->holder_pid = here->holder_pid;
+	e->wakeups = s->wakeups;
+	e->kind = kind;
+	((u64 *)e->comm)[0] = *(u64 *)&prev->comm[0];
+	((u64 *)e->comm)[1] = *(u64 *)&prev->comm[8];
+	((u64 *)e->holder_comm)[0] = ((u64 *)here->holder_comm)[0];
+	((u64 *)e->holder_comm)[1] = ((u64 *)here->holder_comm)[1];
+	bpf_ringbuf_submit(e, wakeup_flag());
+}
+
+/* Notes run time of a cgroup that has no slot. Sums may miss a race: they rank. */
+static __always_inline void note_unknown(struct cpu_state *here, u64 cgroup, u64 run)
+{
+	u64 *sum = bpf_map_lookup_elem(&unknown, &cgroup);
+
+	if (sum)
+		*sum += run;
+	else if (bpf_map_update_elem(&unknown, &cgroup, &run, BPF_ANY))
+		here->loss[LOSS_UNKNOWN_FULL]++;
+}
+
+static __always_inline void look_up_slot(struct task_state *s, u64 cgroup, u32 generation)
+{
+	u32 *slot = bpf_map_lookup_elem(&slots, &cgroup);
+
+	s->slot = slot ? *slot : 0;
+	s->cgroup = cgroup;
+	s->generation = generation;
+}
+
+static __always_inline void account(struct cpu_state *here, struct task_struct *prev, u32 cpu,
+				    struct task_state *s, u64 cgroup, u32 left)
+{
+	u64 exec = prev->se.sum_exec_runtime;
+	u64 delay = prev->sched_info.run_delay;
+	u64 arrival = prev->sched_info.last_arrival;
+	u64 run = exec - s->exec, wait = delay - s->delay, blocked = 0;
+	u32 generation = knob.generation, kind = 0, index;
+	bool first = false;
+	struct cell *c;
+
+	if (!s->depart) {
+		/* A new task has no past: its first slice counts in full. */
+		first = prev->sched_info.pcount == 1 && knob.since_ns &&
+			prev->start_time >= knob.since_ns;
+		if (!first) {
+			here->loss[LOSS_FIRST_SLICE]++;
+			goto restart;
+		}
+		s->cpu = cpu;
+	}
+	if ((s64)run < 0 || (s64)wait < 0) {
+		here->loss[LOSS_BACKWARDS]++;
+		goto restart;
+	}
+
+	if (s->cgroup != cgroup || s->generation != generation)
+		look_up_slot(s, cgroup, generation);
+	index = s->slot * num_cpus + cpu;
+	c = bpf_map_lookup_elem(&stats, &index);
+	if (!c) {
+		here->loss[LOSS_NO_CELL]++;
+		goto baseline;
+	}
+	if (!s->slot)
+		note_unknown(here, cgroup, run);
+
+	c->switches++;
+	c->involuntary += left & LEFT_PREEMPTED;
+	c->run_ns += run;
+	c->wait_ns += wait;
+	c->run[bucket_of(run)]++;
+	c->wait[bucket_of(wait)]++;
+	if (s->cpu != cpu)
+		c->migrations++;
+	if (first) {
+		c->forks++;
+	} else if (!(s->left & LEFT_PREEMPTED)) {
+		blocked = arrival - wait - s->depart;
+		if ((s64)blocked < 0)
+			blocked = 0;
+		s->wakeups++;
+		if ((prev->pid & knob.sample_mask) == knob.sample_phase)
+			kind = EVENT_CYCLE;
+		if (s->left & LEFT_IOWAIT) {
+			c->io_ns += blocked;
+			c->io[bucket_of(blocked)]++;
+			if (blocked >= knob.io_threshold_ns)
+				kind |= EVENT_IO;
+		} else {
+			c->sleep_ns += blocked;
+			c->sleep[bucket_of(blocked)]++;
+		}
+	}
+	if (wait >= knob.wait_threshold_ns)
+		kind |= EVENT_WAIT;
+	if (kind && (u32)prev->tgid != knob.own_tgid)
+		emit(here, prev, cpu, s, kind, arrival, wait, blocked, run);
+
+	goto baseline;
+
+restart: /* How long the slice was is not known: leave out the next sleep. */
+	run = 0;
+	left = LEFT_PREEMPTED;
+
+baseline:
+	s->exec = exec;
+	s->delay = delay;
+	/* Now, on the run queue's clock; 0 would mean no baseline. */
+	s->depart = (arrival + run) | 1;
+	s->left = left;
+	s->cpu = cpu;
+}
+
+/* prev_state became an argument of the tracepoint in 5.18. */
+SEC("tp_btf/sched_switch")
+int on_switch(u64 *ctx)
+{
+	bool preempt = ctx[0];
+	struct task_struct *prev = (void *)ctx[1];
+	u32 prev_state = ctx[3];
+	u32 cpu = bpf_get_smp_processor_id(), left = 0;
+	struct task_state *s;
+	struct cpu_state *here;
+	u64 cgroup;
+
+	here = bpf_map_lookup_elem(&cpus, &cpu);
+	if (!here) /* Not reached: the array covers every possible CPU. */
+		return 0;
+	if (!prev->pid) {
+		here->holder_pid = 0;
+		return 0;
+	}
+	cgroup = cgroup_of(prev);
+	/* A task may be preempted between setting its state and sleeping. */
+	if (preempt || prev_state == TASK_RUNNING)
+		left = LEFT_PREEMPTED;
+	else if (core_bitfield(prev, in_iowait))
+		left = LEFT_IOWAIT;
+
+	s = bpf_task_storage_get(&tasks, prev, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (s)
+		account(here, prev, cpu, s, cgroup, left);
+	else
+		here->loss[LOSS_NO_STORAGE]++;
+
+	here->holder_pid = prev->pid;
+	here->holder_cgroup = cgroup;
+	((u64 *)here->holder_comm)[0] = *(u64 *)&prev->comm[0];
+	((u64 *)here->holder_comm)[1] = *(u64 *)&prev->comm[8];
+	return 0;
+}
+
+/* Run once by user space: its tgid as the kernel sees it, outside namespaces. */
+SEC("syscall")
+int note_own_tgid(void *ctx __attribute__((unused)))
+{
+	knob.own_tgid = bpf_get_current_pid_tgid() >> 32;
+	return 0;
+}

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * What the tracer's program and its user space share. These definitions are
+ * the only ones: Go gets them from BTF through bpf2go.
+ */
+#ifndef AUTOSA_TRACE_H
+#define AUTOSA_TRACE_H
+
+#include "histogram.h"
+#include "kernel.h"
+
+/*
+ * What the tasks of one cgroup did on one CPU: cumulative, never cleared,
+ * written by that CPU only. The buckets may wrap, the sums do not.
+ */
+struct cell {
+	u64 switches;	 /* times a task left the CPU */
+	u64 involuntary; /* of these, preempted: still runnable */
+	u64 migrations;	 /* of these, had left another CPU the time before */
+	u64 forks;	 /* of these, the first of a new task */
+	u64 run_ns;	 /* on the CPU */
+	u64 wait_ns;	 /* on a run queue */
+	u64 sleep_ns;	 /* blocked, but not on storage */
+	u64 io_ns;	 /* blocked with in_iowait set */
+	u32 wait[NUM_BUCKETS];
+	u32 run[NUM_BUCKETS];
+	u32 sleep[NUM_BUCKETS];
+	u32 io[NUM_BUCKETS];
+};
+
+_Static_assert(sizeof(struct cell) == 832, "whole cache lines, as documented");
+
+/* Ways to lose something; each has a counter per CPU. Names are in snapshot.go. */
+enum loss {
+	LOSS_NO_STORAGE,   /* task storage could not be created: a switch */
+	LOSS_FIRST_SLICE,  /* no baseline yet: the first slice seen of a task */
+	LOSS_BACKWARDS,	   /* the kernel's accounting went backwards: a switch */
+	LOSS_NO_CELL,	   /* slot or CPU out of range: a switch */
+	LOSS_UNKNOWN_FULL, /* a cgroup without a slot could not be noted */
+	LOSS_RING_FULL,	   /* no room in the ring buffer: an event */
+	LOSS_WAIT_RATE,	   /* a wait event over the rate */
+	LOSS_CYCLE_RATE,   /* a sampled cycle over the rate */
+	NUM_LOSSES,
+};
+
+/* Per-CPU state, written by its CPU only, interrupts off. */
+struct cpu_state {
+	u64 holder_cgroup; /* the task that left the CPU last; pid 0: idle */
+	char holder_comm[TASK_COMM_LEN];
+	u32 holder_pid;
+	u32 pad;
+	u64 next_event[2]; /* token buckets, one a budget: when the next is due */
+	u64 loss[NUM_LOSSES];
+	u64 reserved[2];
+};
+
+_Static_assert(sizeof(struct cpu_state) == 128, "whole cache lines");
+
+/* What an event is about, in event.kind; one switch may be all of them. */
+enum event_kind {
+	EVENT_WAIT = 1 << 0,  /* a run-queue wait past the threshold */
+	EVENT_IO = 1 << 1,    /* an I/O wait past the threshold */
+	EVENT_CYCLE = 1 << 2, /* a sampled sleep-run cycle */
+};
+
+/*
+ * One switch of a task away from a CPU: it slept for blocked_ns, waited for
+ * wait_ns on a run queue, and ran for run_ns. Its wakeup was at arrival_ns -
+ * wait_ns. The holder is the task that had the CPU before it.
+ */
+struct event {
+	u64 arrival_ns; /* when it got the CPU, on that CPU's rq clock */
+	u64 wait_ns;
+	u64 blocked_ns; /* 0 when it was preempted, not asleep, before */
+	u64 run_ns;
+	u64 cgroup;
+	u64 holder_cgroup;
+	u32 pid;
+	u32 tgid;
+	u32 cpu;
+	u32 holder_pid;
+	u32 wakeups; /* of this task so far: a gap shows lost cycles */
+	u32 kind;
+	char comm[TASK_COMM_LEN];
+	char holder_comm[TASK_COMM_LEN];
+};
+
+_Static_assert(sizeof(struct event) == 104, "no padding leaks to user space");
+
+/* What user space sets while the program runs. */
+struct knobs {
+	u64 since_ns;	       /* tasks born later have no unseen past; 0: none */
+	u64 wait_threshold_ns; /* waits from here on are events */
+	u64 io_threshold_ns;
+	u64 burst_ns;	     /* depth of the token buckets, in time */
+	u64 event_gap_ns[2]; /* their spacing: waits, cycles */
+	u32 generation;	     /* of the slots map; never 0 */
+	u32 own_tgid;	     /* whose events are skipped */
+	u32 sample_mask;     /* cycles of tasks with (pid & mask) == phase */
+	u32 sample_phase;
+};
+
+#endif /* AUTOSA_TRACE_H */

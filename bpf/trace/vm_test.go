@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build vmguest
+
+package trace_test
+
+import (
+	"math"
+	"testing"
+	"time"
+
+	"autosa/bpf/trace"
+	"autosa/bpf/trace/tracetest"
+	"autosa/vmtest/guest"
+	"autosa/workload"
+)
+
+func TestVMPingPongSwitchesAreTheKernels(t *testing.T) { pingPong(t, time.Second) }
+
+func TestVMSpinnersWaitForEachOtherAndTheKernelAgrees(t *testing.T) {
+	guest.On(t, "6.12")
+	spinners(t, 2)
+	spinners(t, 4)
+}
+
+func TestVMNewTasksCountFromTheirFirstSlice(t *testing.T) {
+	guest.On(t, "6.12")
+	TestNewTasksCountFromTheirFirstSlice(t)
+}
+
+func TestVMPromotionAndDemotionLoseNothingAndCountNothingTwice(t *testing.T) {
+	guest.On(t, "6.12")
+	TestPromotionAndDemotionLoseNothingAndCountNothingTwice(t)
+}
+
+func TestVMWaitEventsNameWhoHeldTheCPU(t *testing.T) {
+	guest.On(t, "6.12")
+	TestWaitEventsNameWhoHeldTheCPU(t)
+}
+
+// Under a sched_ext scheduler the accounting is the same kernel's: it moves
+// tasks between run queues through the same paths.
+func TestVMCountsAreTheKernelsUnderSchedExt(t *testing.T) {
+	guest.SchedExt(t)
+	rusty := guest.Start(t, guest.Scheduler(t, "scx_rusty"))
+	guest.Await(t, time.Minute, "scx_rusty in charge", func() bool {
+		if rusty.Ended() {
+			t.Fatalf("scx_rusty ended: %s", rusty.Output())
+		}
+		return guest.State(t) == "enabled"
+	})
+	pingPong(t, time.Second)
+	tracer := load(t, trace.Options{})
+	c := assign(t, tracer, 1)
+	var loads []*tracetest.Load
+	for range 3 {
+		loads = append(loads, tracetest.Spin(t, c, quietCPU()))
+	}
+	time.Sleep(500 * time.Millisecond)
+	got := spin(t, tracer, loads)
+	t.Logf("%+v under %s", got, guest.Ops(t))
+	if math.Abs(got.kernel-1) > 0.01 {
+		t.Errorf("the tracer's wait is %.4f of the kernel's, want 1 within 1 %%", got.kernel)
+	}
+	if rusty.Ended() || guest.State(t) != "enabled" {
+		t.Errorf("scx_rusty is not in charge any more: %s", rusty.Output())
+	}
+}
+
+// A direct read waits for the disk's completion, which comes 5 ms after; what
+// the machine adds to that, the reader measures itself.
+func TestVMDirectReadIsAnIOWaitInItsBucket(t *testing.T) {
+	const completion = 5 * time.Millisecond
+	tracer := load(t, trace.Options{IOThreshold: time.Millisecond})
+	c := assign(t, tracer, 1)
+	l := tracetest.Read(t, c, quietCPU(), guest.NullBlock(t))
+	time.Sleep(2 * time.Second)
+	l.Stop()
+	got := cell(t, tracer, 1)
+	reads := l.Durations()
+	var hist, reference workload.Histogram
+	for i, n := range got.Io {
+		hist[i] = uint64(n)
+	}
+	for _, d := range reads {
+		reference.Observe(d)
+	}
+	io, want := hist.Quantile(0.5), reference.Quantile(0.5)
+	t.Logf("%d reads, p50 %v; %d I/O waits, p50 %v", len(reads), want, hist.Count(), io)
+	if n := hist.Count(); len(reads) < 50 || math.Abs(float64(n)/float64(len(reads))-1) > 0.1 {
+		t.Fatalf("%d I/O waits for %d reads", n, len(reads))
+	}
+	if got, want := workload.BucketOf(uint64(io)), workload.BucketOf(uint64(want)); got != want {
+		t.Errorf("median I/O wait %v is in bucket %d, the median read in %d", io, got, want)
+	}
+	if io < completion*9/10 {
+		t.Errorf("median I/O wait %v, the disk takes %v", io, completion)
+	}
+	var named int
+	for _, e := range drain(t, tracer) {
+		if e.Cgroup == c.ID && e.Kind&trace.EventIO != 0 && e.Blocked >= completion*9/10 {
+			named++
+		}
+	}
+	if named == 0 {
+		t.Error("no event for an I/O wait past the threshold")
+	}
+}

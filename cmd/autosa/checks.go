@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"autosa/api"
+	"autosa/api/client"
+	"autosa/bpf/trace"
+	"autosa/config"
+	"autosa/scx"
+)
+
+// Names of the checks that conclusions are drawn from.
+const (
+	checkNameSchedExt = "sched_ext"
+	checkNameTracing  = "tracing"
+)
+
+// examine runs all checks. mistakes is what is wrong with the configuration; cfg
+// is then the default one.
+func (a *app) examine(ctx context.Context, cfg config.Config, mistakes error) []check {
+	checks := []check{checkTracing(), checkPSI("/proc/pressure/cpu"), checkCgroup("/proc/self/mountinfo")}
+	var catalogue *scx.Catalogue
+	catalogue, err := scx.NewCatalogue(scx.CatalogueOptions{Dirs: cfg.Schedulers.Dirs, Paths: cfg.Schedulers.Paths})
+	if err != nil {
+		checks = append(checks, check{Name: "schedulers", Verdict: verdictFail, Detail: err.Error(), swapping: true})
+	}
+	owned, running := a.checkDaemon(ctx, cfg.Socket)
+	for _, c := range scx.Preflight(ctx, scx.PreflightOptions{Catalogue: catalogue, InCharge: owned}) {
+		checks = append(checks, check{
+			Name: c.Name, Verdict: verdict(c.Level), Detail: c.Detail, Remedy: c.Remedy, swapping: true,
+		})
+	}
+	return append(checks, checkConfig(cfg, mistakes), checkStateDir(cfg.StateDir), checkOperators(cfg.OperatorGroup), running)
+}
+
+func checkTracing() check {
+	c := check{Name: checkNameTracing, Verdict: verdictOK, Detail: "the BPF tracer can run"}
+	err := trace.Probe()
+	var lacking *trace.UnsupportedError
+	switch {
+	case err == nil:
+	case errors.As(err, &lacking):
+		c.Verdict, c.Detail, c.Remedy = verdictFail, err.Error(), "boot a kernel with "+lacking.Needs+"; /proc serves meanwhile, without distributions"
+	case errors.Is(err, os.ErrPermission):
+		c.Verdict, c.Detail, c.Remedy = verdictFail, err.Error(), "run as root, or grant CAP_BPF and CAP_PERFMON; /proc serves meanwhile, without distributions"
+	default:
+		c.Verdict, c.Detail = verdictFail, err.Error()
+	}
+	return c
+}
+
+// checkPSI reads a file of pressure stall information: where it is switched off
+// the file exists, and reading it fails.
+func checkPSI(path string) check {
+	if _, err := os.ReadFile(path); err != nil {
+		return check{
+			Name: "pressure", Verdict: verdictWarn, Detail: fmt.Sprintf("no pressure stall information: %v", err),
+			Remedy: "boot a kernel with CONFIG_PSI=y, with psi=1 on its command line if it is off by default",
+		}
+	}
+	return check{Name: "pressure", Verdict: verdictOK, Detail: path}
+}
+
+// checkCgroup looks for the version 2 hierarchy among the mounts.
+func checkCgroup(mountinfo string) check {
+	c := check{Name: "cgroups", Verdict: verdictOK}
+	b, err := os.ReadFile(mountinfo)
+	if err != nil {
+		c.Verdict, c.Detail = verdictWarn, err.Error()
+		return c
+	}
+	for line := range strings.Lines(string(b)) {
+		// 36 35 98:0 /root /mount/point options - type source …
+		before, after, ok := strings.Cut(line, " - ")
+		if f := strings.Fields(before); ok && strings.HasPrefix(after, "cgroup2 ") && len(f) > 4 {
+			c.Detail = "version 2 at " + f[4]
+			return c
+		}
+	}
+	c.Verdict, c.Detail = verdictWarn, "no cgroup version 2 hierarchy is mounted: groups are not told apart"
+	c.Remedy = "boot with systemd.unified_cgroup_hierarchy=1, or mount -t cgroup2 none /sys/fs/cgroup/unified"
+	return c
+}
+
+func checkConfig(cfg config.Config, mistakes error) check {
+	c := check{Name: "configuration", Verdict: verdictOK, Detail: "defaults, there is no " + config.DefaultFile}
+	switch {
+	case mistakes != nil:
+		c.Verdict, c.Detail, c.Remedy = verdictFail, strings.ReplaceAll(mistakes.Error(), "\n", "; "), "correct it; the other checks used the defaults"
+	case len(cfg.Warnings) > 0:
+		c.Verdict, c.Detail = verdictWarn, strings.Join(cfg.Warnings, "; ")
+	case cfg.File != "":
+		c.Detail = cfg.File
+	}
+	return c
+}
+
+// checkStateDir asks whether the directory, or the nearest one above it that
+// exists, may be written to.
+func checkStateDir(dir string) check {
+	c := check{Name: "state", Verdict: verdictOK, Detail: dir}
+	for at := dir; ; at = filepath.Dir(at) {
+		info, err := os.Stat(at)
+		if err == nil && !info.IsDir() {
+			err = unix.ENOTDIR
+		}
+		if err == nil {
+			err = unix.Faccessat(unix.AT_FDCWD, at, unix.W_OK|unix.X_OK, unix.AT_EACCESS)
+		}
+		if errors.Is(err, fs.ErrNotExist) && at != filepath.Dir(at) {
+			continue
+		}
+		if err != nil {
+			c.Verdict, c.Detail = verdictFail, fmt.Sprintf("%s cannot be written to: %v", at, err)
+			c.Remedy = "run as root, or name another directory with --state-dir"
+		}
+		return c
+	}
+}
+
+func checkOperators(group string) check {
+	c := check{Name: "operators", Verdict: verdictOK, Detail: "orders are taken from root alone"}
+	if group == "" {
+		return c
+	}
+	if _, err := user.LookupGroup(group); err != nil {
+		c.Detail += fmt.Sprintf(" (there is no group %s)", group)
+		return c
+	}
+	c.Detail = "orders are taken from root and the group " + group
+	return c
+}
+
+// checkDaemon asks a running daemon how it is. Where there is one it also
+// returns what it says is in charge, which the kernel alone cannot tell whose it
+// is.
+func (a *app) checkDaemon(ctx context.Context, socket string) (*scx.InCharge, check) {
+	c := check{Name: "daemon", Verdict: verdictOK}
+	st, err := client.New(socket).Status(ctx)
+	switch {
+	case errors.Is(err, client.ErrNoDaemon):
+		c.Detail = "none is running on " + socket
+		return nil, c
+	case err != nil:
+		c.Verdict, c.Detail, c.Remedy = verdictFail, err.Error(), "look at its log, and start it again"
+		return nil, c
+	}
+	c.Detail = fmt.Sprintf("PID %d, version %s, mode %s, on %s", st.PID, st.Version, st.Mode, socket)
+	if own := buildVersion(); st.Version != own {
+		c.Verdict = verdictWarn
+		c.Detail += fmt.Sprintf("; this command is version %s", own)
+		c.Remedy = "restart the daemon"
+	}
+	if st.Scheduler.Owner != api.OwnerAutosa {
+		return nil, c
+	}
+	return &scx.InCharge{Name: st.Scheduler.Name, Ops: st.Scheduler.Ops, Owner: scx.OwnerAutosa}, c
+}

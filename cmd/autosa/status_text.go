@@ -1,0 +1,320 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/charmbracelet/x/ansi"
+
+	"autosa/api"
+	"autosa/workload"
+)
+
+// page prints a status for people.
+type page struct {
+	styles styles
+	now    time.Time
+	width  int // of the terminal; 0 for none
+}
+
+// How much of the lists a page shows.
+const (
+	shownReasons = 3
+	shownGroups  = 8
+	shownWaits   = 3
+)
+
+func (p page) write(w io.Writer, st api.Status) error {
+	b := &strings.Builder{}
+	p.head(b, st)
+	p.scheduler(b, st)
+	p.workload(b, st)
+	p.waits(b, st)
+	p.decision(b, st)
+	p.swap(b, st)
+	p.groups(b, st)
+	p.tracer(b, st)
+	p.warnings(b, st)
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// field prints a labelled line; an empty label continues the one before.
+func (p page) field(b *strings.Builder, label, format string, args ...any) {
+	// Padded before it is styled, so that the styles do not count.
+	fmt.Fprintf(b, "%s%s\n", p.styles.title.Render(fmt.Sprintf("%-11s", label)), fmt.Sprintf(format, args...))
+}
+
+func (p page) more(b *strings.Builder, format string, args ...any) {
+	fmt.Fprintf(b, "%11s%s\n", "", p.styles.faint.Render(fmt.Sprintf(format, args...)))
+}
+
+func (p page) head(b *strings.Builder, st api.Status) {
+	mode := p.styles.good
+	if st.Mode != api.ModeAuto {
+		mode = p.styles.warn
+	}
+	fmt.Fprintf(b, "autosa %s  %s  up %s, %s samples, PID %d\n\n", clean(st.Version), mode.Bold(true).Render(string(st.Mode)),
+		age(p.now.Sub(st.Since)), grouped(st.Samples), st.PID)
+	if st.ModeReason != "" {
+		p.field(b, "Mode", "%s: %s", clean(string(st.Mode)), clean(st.ModeReason))
+	}
+	kernel := clean(st.Kernel.Release)
+	if st.Kernel.SchedExt {
+		kernel += fmt.Sprintf(", sched_ext %s", clean(st.Kernel.State))
+	} else {
+		kernel += ", without sched_ext"
+	}
+	p.field(b, "Kernel", "%s", kernel)
+}
+
+func (p page) scheduler(b *strings.Builder, st api.Status) {
+	s := st.Scheduler
+	whose := map[api.Owner]string{
+		api.OwnerKernel:  "the kernel's own",
+		api.OwnerAutosa:  "started by autosa",
+		api.OwnerForeign: p.styles.warn.Render("started by somebody else, left alone"),
+	}[s.Owner]
+	p.field(b, "Scheduler", "%s  %s%s", p.styles.title.Render(command(s.Name, s.Args)), whose, p.since(s.Since))
+	if st.Swap != nil {
+		p.more(b, "now %s: %s, for %s", clean(st.Swap.Phase), command(st.Swap.To, st.Swap.Args), age(p.now.Sub(st.Swap.Since)))
+	}
+}
+
+// since says when something began; nothing for the zero time.
+func (p page) since(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return ", for " + age(p.now.Sub(t))
+}
+
+func (p page) workload(b *strings.Builder, st api.Status) {
+	wl := st.Workload
+	if wl.Confidence == 0 {
+		p.field(b, "Workload", "not judged yet")
+		return
+	}
+	p.field(b, "Workload", "%s %s%s%s", p.styles.title.Render(wl.Class.String()), percent(wl.Confidence), p.since(wl.Since), runnersUp(wl))
+	for _, r := range wl.Reasons[:min(len(wl.Reasons), shownReasons)] {
+		sign := "+"
+		if r.Weight < 0 {
+			sign = "−"
+		}
+		p.more(b, "%s %s", sign, clean(r.Text))
+	}
+}
+
+// runnersUp names the next likely classes, as far as they count.
+func runnersUp(wl api.Workload) string {
+	var others []workload.Class
+	for _, c := range workload.Classes() {
+		if c != wl.Class && wl.Probabilities[c] >= 0.05 {
+			others = append(others, c)
+		}
+	}
+	slices.SortStableFunc(others, func(x, y workload.Class) int { return cmp.Compare(wl.Probabilities[y], wl.Probabilities[x]) })
+	if len(others) == 0 {
+		return ""
+	}
+	var list []string
+	for _, c := range others[:min(len(others), 2)] {
+		list = append(list, fmt.Sprintf("%s %s", c, percent(wl.Probabilities[c])))
+	}
+	return "  (" + strings.Join(list, ", ") + ")"
+}
+
+func (p page) waits(b *strings.Builder, st api.Status) {
+	w := st.Waits
+	share := figures(w.WaitPerRun) + " of run time"
+	if w.Distributions {
+		p.field(b, "Waits", "run queue p50 %s, p99 %s, %s", span(w.RunQueueP50Seconds), span(w.RunQueueP99Seconds), share)
+		p.field(b, "", "I/O p50 %s, p99 %s", span(w.IOP50Seconds), span(w.IOP99Seconds))
+	} else {
+		p.field(b, "Waits", "run queue %s (totals only)", share)
+	}
+	worst := st.Events.Worst
+	for _, e := range worst[:min(len(worst), shownWaits)] {
+		line := fmt.Sprintf("%s waited %s", task(e.Comm, e.PID), span(e.WaitSeconds))
+		switch {
+		case e.IO:
+			line += " for I/O"
+		case e.HolderPID != 0:
+			line += fmt.Sprintf(" for %s on CPU %d", task(e.HolderComm, e.HolderPID), e.CPU)
+		}
+		p.more(b, "%s", line)
+	}
+	if st.PSI.Available {
+		p.field(b, "Pressure", "CPU %s, I/O %s, memory %s", percent(st.PSI.CPUSome), percent(st.PSI.IOSome), percent(st.PSI.MemorySome))
+	}
+}
+
+func task(comm string, pid int) string { return fmt.Sprintf("%s[%d]", clean(comm), pid) }
+
+func (p page) decision(b *strings.Builder, st api.Status) {
+	d := st.LastDecision
+	if d == nil {
+		p.field(b, "Decision", "none yet")
+		return
+	}
+	p.field(b, "Decision", "%s %s, %s ago", clean(d.Action), command(d.Arm, d.Args), age(p.now.Sub(d.Time)))
+	for _, r := range d.Reasons[:min(len(d.Reasons), shownReasons)] {
+		p.more(b, "%s", clean(r))
+	}
+}
+
+func (p page) swap(b *strings.Builder, st api.Status) {
+	total := fmt.Sprintf("%s made", grouped(st.Swaps))
+	if st.FailedSwaps > 0 {
+		total += p.styles.bad.Render(fmt.Sprintf(", %s failed", grouped(st.FailedSwaps)))
+	}
+	s := st.LastSwap
+	if s == nil {
+		p.field(b, "Swaps", "%s", total)
+		return
+	}
+	outcome := p.styles.good.Render("confirmed")
+	if !s.OK {
+		outcome = p.styles.bad.Render("failed")
+	}
+	took := "took " + span(s.TotalSeconds)
+	if s.GapSeconds > 0 {
+		took += ", gap " + span(s.GapSeconds)
+	}
+	p.field(b, "Swaps", "%s; the last %s ago: %s → %s (%s) %s, %s", total, age(p.now.Sub(s.Time)), clean(s.From), command(s.To, s.Args),
+		clean(s.Cause), outcome, took)
+	if s.Error != "" {
+		for line := range strings.Lines(s.Error) {
+			p.more(b, "%s", clean(strings.TrimRight(line, "\n")))
+		}
+	}
+}
+
+func (p page) groups(b *strings.Builder, st api.Status) {
+	if len(st.Groups) == 0 {
+		return
+	}
+	b.WriteByte('\n')
+	shown := st.Groups[:min(len(st.Groups), shownGroups)]
+	rows := []row{{"GROUP", "CLASS", "SURE", "CPU", "SW/S", "P50", "P99", "I/O"}}
+	held := slices.ContainsFunc(shown, func(g api.Group) bool { return g.ThrottledShare > 0.01 })
+	if held { // by its own CPU quota: what the scheduler cannot help
+		rows[0] = append(rows[0], "THROTTLED")
+	}
+	for i := range rows[0] {
+		rows[0][i] = p.styles.faint.Render(rows[0][i])
+	}
+	for _, g := range shown {
+		class, sure := g.Class.String(), percent(g.Confidence)
+		if g.Confidence == 0 {
+			class, sure = "-", "-"
+		}
+		p50, p99 := "-", "-"
+		if st.Waits.Distributions {
+			p50, p99 = span(g.WaitP50Seconds), span(g.WaitP99Seconds)
+		}
+		r := row{clean(g.Name), class, sure, percent(g.CPUShare), grouped(uint64(max(g.SwitchesPerSecond, 0))), p50, p99, percent(g.IOShare)}
+		if held {
+			r = append(r, percent(g.ThrottledShare))
+		}
+		rows = append(rows, r)
+	}
+	p.fit(rows)
+	writeTable(b, "", rows, 2, 3, 4, 5, 6, 7, 8)
+	if rest := len(st.Groups) - len(shown); rest > 0 {
+		fmt.Fprintln(b, p.styles.faint.Render(fmt.Sprintf("and %s, see --json", count(rest, "more group"))))
+	}
+	b.WriteByte('\n')
+}
+
+// fit shortens the names in the first column from the left, where cgroups have
+// least to say, until the table fits the terminal.
+func (p page) fit(rows []row) {
+	if p.width == 0 {
+		return
+	}
+	rest, longest := 0, 0
+	for i := range rows[0] {
+		widest := 0
+		for _, r := range rows {
+			widest = max(widest, ansi.StringWidth(r[i]))
+		}
+		if i == 0 {
+			longest = widest
+			continue
+		}
+		rest += widest + 2
+	}
+	room := max(p.width-rest, 12)
+	if longest <= room {
+		return
+	}
+	for _, r := range rows[1:] {
+		if n := ansi.StringWidth(r[0]); n > room {
+			r[0] = ansi.TruncateLeft(r[0], n-room+1, "…")
+		}
+	}
+}
+
+func (p page) tracer(b *strings.Builder, st api.Status) {
+	t := st.Tracer
+	p.field(b, "Tracer", "%s, %s switches%s", clean(string(t.Source)), grouped(t.Switches), p.losses(t))
+	if t.Reason != "" {
+		p.more(b, "%s", clean(t.Reason))
+	}
+	cost := fmt.Sprintf("daemon %s of CPU, %d MiB", percent(t.Cost.DaemonCPURatio), t.Cost.ResidentBytes>>20)
+	if t.Cost.NanosPerSwitch > 0 {
+		cost = fmt.Sprintf("%s a switch, %s of CPU; ", span(t.Cost.NanosPerSwitch/1e9), percent(t.Cost.BPFCPURatio)) + cost
+	}
+	p.field(b, "Cost", "%s", cost)
+}
+
+// notableLoss is the share of switches lost from which it is a warning. Each
+// task's first slice is lost by design.
+const notableLoss = 0.01
+
+// losses tells what was not counted from what was: single events are sampled and
+// limited in rate, their loss is no reason to worry.
+func (p page) losses(t api.Tracer) string {
+	var counts, events []string
+	var lost uint64
+	for name, n := range t.Losses {
+		switch {
+		case n == 0:
+		case strings.HasPrefix(name, "event_"):
+			events = append(events, fmt.Sprintf("%s %s", clean(name), grouped(n)))
+		default:
+			lost += n
+			counts = append(counts, fmt.Sprintf("%s %s", clean(name), grouped(n)))
+		}
+	}
+	slices.Sort(counts)
+	slices.Sort(events)
+	text := ", none lost"
+	if len(counts) > 0 {
+		text = ", not counted: " + strings.Join(counts, ", ")
+		if float64(lost) > notableLoss*float64(t.Switches) {
+			text = p.styles.warn.Render(text)
+		}
+	}
+	if len(events) > 0 {
+		text += p.styles.faint.Render("; events left out: " + strings.Join(events, ", "))
+	}
+	return text
+}
+
+func (p page) warnings(b *strings.Builder, st api.Status) {
+	for i, text := range st.Warnings {
+		label := ""
+		if i == 0 {
+			label = "Warnings"
+		}
+		p.field(b, label, "%s", p.styles.warn.Render(clean(text)))
+	}
+}

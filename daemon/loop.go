@@ -1,0 +1,378 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"autosa/api"
+	"autosa/classifier"
+	"autosa/policy"
+	"autosa/scx"
+	"autosa/workload"
+)
+
+// maxWarnings bounds the warnings in the status; the oldest give way.
+const maxWarnings = 8
+
+// loop is the daemon's state and the goroutine that owns it: nothing here is
+// touched from anywhere else.
+type loop struct {
+	*Daemon
+	voter   *classifier.Voter
+	memory  policy.State
+	manual  *policy.Order
+	whyNot  map[string]string // usable schedulers; nil until first looked for
+	failed  []policy.Failure  // since the last decision
+	last    time.Time         // end of the last swap or attempt
+	skip    int               // samples still to be kept from the classifier
+	swap    *swap             // the one under way
+	waiting []order           // orders that came during a swap
+	st      api.Status        // what is published next
+
+	// What runs beside the loop, and reports to it.
+	beside  sync.WaitGroup
+	swapped chan outcome
+	found   chan map[string]string
+	looking bool
+	// troubles are conditions that last, by what they are about, so that each
+	// is logged when it begins and when it ends and not at every tick.
+	troubles map[string]string
+}
+
+func newLoop(d *Daemon) *loop {
+	return &loop{
+		Daemon: d, voter: classifier.NewVoter(d.opts.Config.AggregationWindow), st: d.Status(),
+		swapped: make(chan outcome, 1), found: make(chan map[string]string, 1),
+		troubles: make(map[string]string),
+	}
+}
+
+// run is the loop. When ctx ends it waits for what runs beside it, answers the
+// orders it took, and returns.
+func (l *loop) run(ctx context.Context) {
+	l.restore()
+	l.look(ctx)
+	tick := time.NewTicker(l.opts.Config.CollectionInterval)
+	defer tick.Stop()
+	look := time.NewTicker(catalogueInterval)
+	defer look.Stop()
+	var events <-chan scx.Event
+	if l.hands != nil {
+		events = l.hands.Events()
+	}
+	l.log.Info("started", "version", l.opts.Version, "kernel", l.st.Kernel.Release, "mode", string(l.mode()), "socket", l.opts.Config.Socket)
+	for {
+		select {
+		case <-ctx.Done():
+			l.end()
+			return
+		case now := <-tick.C:
+			l.tick(ctx, now)
+		case <-look.C:
+			l.look(ctx)
+		case o := <-l.orders:
+			l.take(ctx, o)
+		case p := <-l.phases:
+			l.progress(p)
+		case out := <-l.swapped:
+			l.finish(ctx, out)
+		case m := <-l.found:
+			l.whyNot, l.looking = m, false
+		case e, ok := <-events:
+			if !ok {
+				events = nil
+				continue
+			}
+			l.event(e)
+		}
+	}
+}
+
+// restore takes up the operator's choice from before a restart.
+func (l *loop) restore() {
+	p, err := l.store.load(time.Now())
+	if err != nil {
+		l.warn(err.Error())
+	}
+	if m := p.Manual; m != nil {
+		l.manual = &policy.Order{Arm: policy.Arm{Scheduler: m.Scheduler, Args: m.Args}, Since: m.Since}
+		l.log.Info("the operator's choice from before holds", "scheduler", m.Scheduler, "args", m.Args)
+	}
+}
+
+// save keeps the operator's choice for after a restart. A directory that cannot
+// be written is said and does not stop the daemon.
+func (l *loop) save() {
+	var p persisted
+	if m := l.manual; m != nil {
+		p.Manual = &persistedArm{Scheduler: m.Arm.Scheduler, Args: list(m.Arm.Args), Since: m.Since}
+	}
+	err := l.store.save(p)
+	l.trouble("state", err)
+}
+
+// look asks, beside the loop, which schedulers are usable: a binary not seen
+// before is asked for its version, which takes time.
+func (l *loop) look(ctx context.Context) {
+	if l.looking {
+		return
+	}
+	l.looking = true
+	l.beside.Go(func() {
+		why := make(map[string]string)
+		for _, e := range l.list.List(ctx) {
+			switch {
+			case e.Usable:
+				why[e.Name] = ""
+			case e.Installed:
+				why[e.Name] = e.WhyNot
+			}
+		}
+		l.found <- why // room for one, and one looks at a time
+	})
+}
+
+// mode is who decides now.
+func (l *loop) mode() api.Mode {
+	switch {
+	case l.observe != "":
+		return api.ModeObserve
+	case l.manual != nil:
+		return api.ModeManual
+	case !l.opts.Config.AutoSwitch:
+		return api.ModeRecommend
+	}
+	return api.ModeAuto
+}
+
+func (l *loop) modeReason() string {
+	switch l.mode() {
+	case api.ModeObserve:
+		return l.observe
+	case api.ModeManual:
+		return "the operator chose " + l.manual.Arm.String() + "; `autosa auto` gives the choice back"
+	case api.ModeRecommend:
+		return "automatic switching is off (enable_auto_switch = false, or --no-auto-switch)"
+	}
+	return ""
+}
+
+// tick takes one sample through the whole way.
+func (l *loop) tick(ctx context.Context, now time.Time) {
+	s, err := l.source.Collect(now)
+	l.trouble("collector", err)
+	l.truth()
+	if err == nil {
+		l.sample(&s)
+		if l.swap == nil {
+			l.decide(ctx, now)
+		}
+	}
+	l.emit(now)
+	if l.opts.OnTick != nil {
+		l.opts.OnTick(l.Status())
+	}
+}
+
+// sample classifies s and puts its figures into the status. A sample that holds
+// a swap is shown and not classified: loading a scheduler is work of autosa's
+// own making.
+func (l *loop) sample(s *workload.Sample) {
+	l.st.Samples++
+	l.st.Waits, l.st.PSI, l.st.Events = apiWaits(s), apiPSI(s.PSI), apiEvents(&s.Events)
+	l.st.Tracer = apiTracer(s.Tracer, residentBytes())
+	if l.swap != nil || l.skip > 0 {
+		if l.swap == nil {
+			l.skip--
+		}
+		l.st.Groups = apiGroups(s, nil)
+		return
+	}
+	classes := l.voter.Observe(s)
+	if before := l.st.Workload; before.Class != classes[0].Class || before.Confidence == 0 {
+		l.log.Info("workload", "class", classes[0].Class.String(), "confidence", fmt.Sprintf("%.2f", classes[0].Confidence))
+	}
+	l.st.Workload = apiWorkload(classes[0])
+	l.st.Groups = apiGroups(s, classes[1:])
+}
+
+// host is the newest classification of the machine.
+func (l *loop) host() workload.Classification {
+	w := l.st.Workload
+	return workload.Classification{
+		Group: workload.HostName, Class: w.Class, Confidence: w.Confidence, Probabilities: w.Probabilities, Since: w.Since,
+	}
+}
+
+// truth reads what the kernel says is in charge.
+func (l *loop) truth() {
+	if l.hands == nil {
+		l.foreignWithoutHands()
+		return
+	}
+	c, err := l.hands.InCharge()
+	l.trouble("kernel state", err)
+	if err != nil {
+		return
+	}
+	if c.Name != l.st.Scheduler.Name || c.Kernel.Ops != l.st.Scheduler.Ops {
+		l.log.Info("in charge", "scheduler", c.Name, "ops", c.Kernel.Ops, "owner", string(c.Owner))
+	}
+	l.st.Kernel.State, l.st.Kernel.EnableSeq = string(c.Kernel.State), c.Kernel.EnableSeq
+	l.st.Scheduler = api.InCharge{
+		Name: c.Name, Ops: c.Kernel.Ops, Args: list(c.Args), PID: c.PID, Since: c.Since, Owner: api.Owner(c.Owner),
+	}
+}
+
+// foreignWithoutHands shows what is in charge where autosa may read the
+// kernel's word and cannot change it.
+func (l *loop) foreignWithoutHands() {
+	if !l.st.Kernel.SchedExt {
+		return
+	}
+	k, err := l.kernel.Read()
+	l.trouble("kernel state", err)
+	if err != nil {
+		return
+	}
+	l.st.Kernel.State, l.st.Kernel.EnableSeq = string(k.State), k.EnableSeq
+	if name := k.Scheduler(); name != l.st.Scheduler.Name || k.Ops != l.st.Scheduler.Ops {
+		owner := api.OwnerForeign
+		if name == api.EEVDF {
+			owner = api.OwnerKernel
+		}
+		l.st.Scheduler = api.InCharge{Name: name, Ops: k.Ops, Args: []string{}, Since: time.Now(), Owner: owner}
+	}
+}
+
+// consult asks policy what should be in charge, with an order that is in force
+// or only tried, and what is known of the usable schedulers.
+func (l *loop) consult(now time.Time, manual *policy.Order, whyNot map[string]string) policy.Decision {
+	pc := l.policy
+	pc.Mode = policy.Mode(l.mode())
+	if manual != nil {
+		pc.Mode = policy.ModeManual
+	}
+	in := policy.Input{
+		Now: now, Host: l.host(), WhyNot: whyNot, Manual: manual, LastSwap: l.last, Failures: l.failed,
+		InCharge: policy.InCharge{
+			Arm:   policy.Arm{Scheduler: l.st.Scheduler.Name, Args: l.st.Scheduler.Args},
+			Owner: policy.Owner(l.st.Scheduler.Owner),
+		},
+	}
+	dec, memory := policy.Decide(pc, l.memory, in)
+	l.memory, l.failed = memory, nil
+	return dec
+}
+
+// decide lets policy speak and does what it says.
+func (l *loop) decide(ctx context.Context, now time.Time) {
+	if l.whyNot == nil || l.st.Workload.Confidence == 0 && l.manual == nil {
+		return // nothing known yet of what is installed, or of the work
+	}
+	dec := l.consult(now, l.manual, l.whyNot)
+	l.note(&dec)
+	if dec.Action == policy.ActionSwap && l.hands != nil {
+		l.begin(ctx, &dec, nil)
+	}
+}
+
+// note puts a decision into the status and, when it is a new one, into the log.
+func (l *loop) note(dec *policy.Decision) {
+	before := l.st.LastDecision
+	l.st.LastDecision = apiDecision(dec)
+	if before != nil && before.Arm == dec.Arm.Scheduler && before.Action == string(dec.Action) && slices.Equal(before.Args, l.st.LastDecision.Args) {
+		return
+	}
+	if dec.Action != policy.ActionKeep {
+		l.log.Info("decision", "action", string(dec.Action), "arm", dec.Arm.String(), "why", strings.Join(dec.Reasons, "; "))
+	}
+}
+
+// emit publishes the status.
+func (l *loop) emit(now time.Time) {
+	l.st.Time, l.st.Mode, l.st.ModeReason = now, l.mode(), l.modeReason()
+	st := l.st
+	st.Warnings = list(l.st.Warnings)
+	for _, what := range sortedKeys(l.troubles) {
+		st.Warnings = append(st.Warnings, what+": "+l.troubles[what])
+	}
+	if l.swap != nil {
+		p := l.swap.progress
+		st.Swap = &p
+	}
+	l.publish(st)
+}
+
+// warn adds a lasting warning to log and status.
+func (l *loop) warn(text string) {
+	l.log.Warn(text)
+	l.st.Warnings = append(l.st.Warnings, time.Now().Format(time.TimeOnly)+" "+text)
+	l.st.Warnings = l.st.Warnings[max(0, len(l.st.Warnings)-maxWarnings):]
+}
+
+// trouble begins, goes on with or ends a condition.
+func (l *loop) trouble(what string, err error) {
+	before, was := l.troubles[what]
+	switch {
+	case err == nil && was:
+		delete(l.troubles, what)
+		l.log.Info("recovered", "from", what)
+	case err != nil && before != err.Error():
+		l.troubles[what] = err.Error()
+		l.log.Warn(what, "error", err)
+	}
+}
+
+// end waits for what runs beside the loop and answers who still waits. The
+// swap under way sees ctx ended and comes to a defined end by itself.
+func (l *loop) end() {
+	done := make(chan struct{})
+	go func() { l.beside.Wait(); close(done) }()
+	stopping := apiError(api.CodeUnavailable, "the daemon is stopping")
+	for {
+		select {
+		case out := <-l.swapped:
+			out.answer(api.Swap{}, stopping)
+			continue
+		case o := <-l.orders:
+			o.reply <- reply{err: stopping}
+			continue
+		case <-done:
+		}
+		break
+	}
+	select {
+	case out := <-l.swapped:
+		out.answer(api.Swap{}, stopping)
+	default:
+	}
+	for _, o := range l.waiting {
+		o.reply <- reply{err: stopping}
+	}
+}
+
+// residentBytes is this process's resident memory, 0 where it cannot be read.
+func residentBytes() uint64 {
+	b, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		return 0
+	}
+	fields := strings.Fields(string(b))
+	if len(fields) < 2 {
+		return 0
+	}
+	pages, err := strconv.ParseUint(fields[1], 10, 64)
+	if err != nil {
+		return 0
+	}
+	return pages * uint64(os.Getpagesize())
+}

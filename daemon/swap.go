@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"autosa/api"
+	"autosa/policy"
+	"autosa/scx"
+)
+
+// maxWaiting bounds the orders that wait for a swap to end.
+const maxWaiting = 16
+
+// swap is one under way.
+type swap struct {
+	decision policy.Decision
+	from     string
+	began    time.Time
+	progress api.SwapProgress
+	// order is the operator's order behind it; nil for one of auto's, and for
+	// one that a restart took up again.
+	order *order
+}
+
+// outcome is how a swap ended, on its way back to the loop.
+type outcome struct {
+	swap   *swap
+	result scx.Result
+	err    error
+}
+
+// take receives an order. During a swap it waits: a swap is never interrupted
+// halfway for another.
+func (l *loop) take(ctx context.Context, o order) {
+	if l.swap != nil {
+		if len(l.waiting) >= maxWaiting {
+			o.reply <- reply{err: apiError(api.CodeConflict, "a swap to %s is under way and %d orders wait already", l.swap.progress.To, len(l.waiting))}
+			return
+		}
+		l.waiting = append(l.waiting, o)
+		return
+	}
+	now := time.Now()
+	if o.manual == nil {
+		if l.manual != nil {
+			l.log.Info("the operator gives the choice back", "was", l.manual.Arm.String())
+			l.manual = nil
+			l.save()
+		}
+		l.emit(now)
+		o.reply <- reply{}
+		return
+	}
+	l.truth()
+	// Switch has just found it usable, which may be newer than the last look.
+	whyNot := map[string]string{}
+	maps.Copy(whyNot, l.whyNot)
+	whyNot[o.manual.Scheduler] = ""
+	dec := l.consult(now, &policy.Order{Arm: *o.manual, Since: now}, whyNot)
+	switch {
+	case dec.Action == policy.ActionSwap:
+		l.note(&dec)
+		l.begin(ctx, &dec, &o)
+		l.emit(now)
+	case l.st.Scheduler.Owner == api.OwnerForeign:
+		o.reply <- reply{err: apiError(api.CodeConflict, "%s (ops %s) was started by somebody else and is left alone: stop it where it was started, then try again",
+			l.st.Scheduler.Name, l.st.Scheduler.Ops)}
+	case o.manual.Equal(policy.Arm{Scheduler: l.st.Scheduler.Name, Args: l.st.Scheduler.Args}):
+		l.note(&dec)
+		l.hold(*o.manual, now)
+		l.emit(now)
+		o.reply <- reply{result: api.SwitchResult{Unchanged: true}}
+	default:
+		o.reply <- reply{err: apiError(api.CodeFailed, "%s", dec.Reasons[len(dec.Reasons)-1])}
+	}
+}
+
+// hold makes an arm the operator's choice.
+func (l *loop) hold(a policy.Arm, now time.Time) {
+	l.manual = &policy.Order{Arm: a, Since: now}
+	l.save()
+}
+
+// begin starts a swap beside the loop.
+func (l *loop) begin(ctx context.Context, dec *policy.Decision, o *order) {
+	now := time.Now()
+	s := &swap{
+		decision: *dec, from: l.st.Scheduler.Name, began: now, order: o,
+		progress: api.SwapProgress{To: dec.Arm.Scheduler, Args: list(dec.Arm.Args), Phase: "beginning", Since: now},
+	}
+	l.swap = s
+	target := scx.Target{Name: dec.Arm.Scheduler, Args: dec.Arm.Args}
+	l.beside.Go(func() {
+		res, err := l.hands.Switch(ctx, target)
+		l.swapped <- outcome{swap: s, result: res, err: err} // room for one, and one runs at a time
+	})
+}
+
+func (l *loop) progress(p scx.Progress) {
+	if l.swap == nil {
+		return
+	}
+	l.swap.progress.Phase = string(p.Phase)
+	l.truth()
+	l.emit(time.Now())
+}
+
+// finish takes a swap's outcome: into the status, the log, policy's memory and
+// to whoever ordered it. Then it is the next waiting order's turn.
+func (l *loop) finish(ctx context.Context, out outcome) {
+	now := time.Now()
+	l.swap, l.last, l.skip = nil, now, 1
+	l.truth()
+	rec := out.record(l.st, now)
+	l.st.LastSwap = &rec
+	if rec.OK {
+		l.st.Swaps++
+		l.log.Info("swapped", "from", rec.From, "to", rec.To, "cause", rec.Cause, "ops", rec.Ops, "enable_seq", rec.EnableSeq,
+			"gap", seconds(rec.GapSeconds), "total", seconds(rec.TotalSeconds))
+		if out.swap.order != nil {
+			l.hold(out.swap.decision.Arm, now)
+		}
+	} else {
+		l.st.FailedSwaps++
+		l.warn(fmt.Sprintf("swap %s → %s: %s", rec.From, rec.To, rec.Error))
+		if !errors.Is(out.err, scx.ErrForeign) && ctx.Err() == nil {
+			l.failed = append(l.failed, policy.Failure{Arm: out.swap.decision.Arm, At: now, Reason: brief(out.err)})
+		}
+	}
+	l.emit(now)
+	out.answer(rec, nil)
+	for len(l.waiting) > 0 && l.swap == nil {
+		next := l.waiting[0]
+		l.waiting = l.waiting[1:]
+		l.take(ctx, next)
+	}
+}
+
+// record is the outcome as the status shows it.
+func (o *outcome) record(st api.Status, now time.Time) api.Swap {
+	rec := api.Swap{
+		Time: now, From: o.swap.from, To: o.swap.decision.Arm.Scheduler, Args: list(o.swap.decision.Arm.Args),
+		Cause: "auto", Reasons: list(o.swap.decision.Reasons), OK: o.err == nil,
+		InCharge: st.Scheduler.Name, Ops: st.Scheduler.Ops, EnableSeq: st.Kernel.EnableSeq,
+		GapSeconds: o.result.Gap.Seconds(), TotalSeconds: now.Sub(o.swap.began).Seconds(),
+	}
+	if o.swap.decision.Manual {
+		rec.Cause = "manual"
+	}
+	if o.err != nil {
+		rec.Error = o.err.Error()
+	}
+	return rec
+}
+
+// answer tells whoever ordered the swap how it ended: with its record, with its
+// error, or, where that is not nil, with instead.
+func (o *outcome) answer(rec api.Swap, instead error) {
+	if o.swap.order == nil {
+		return
+	}
+	r := reply{result: api.SwitchResult{Swap: rec}}
+	switch {
+	case instead != nil:
+		r = reply{err: instead}
+	case o.err != nil:
+		r = reply{err: switchError(o.err)}
+	}
+	o.swap.order.reply <- r
+}
+
+// event is something that happened to the scheduler in charge by itself.
+func (l *loop) event(e scx.Event) {
+	now := time.Now()
+	l.truth()
+	if e.Kind == scx.EventReattached {
+		l.log.Info("registered itself anew", "scheduler", e.Target.Name, "ops", e.Ops)
+		l.emit(now)
+		return
+	}
+	l.warn(fmt.Sprintf("%s %s: %s; %s is in charge", e.Target.Name, e.Kind, e.Reason, l.st.Scheduler.Name))
+	l.failed = append(l.failed, policy.Failure{Arm: policy.Arm{Scheduler: e.Target.Name, Args: e.Target.Args}, At: now, Reason: e.Reason})
+	l.last = now
+	l.emit(now)
+}
+
+// brief is an error for the middle of a sentence.
+func brief(err error) string {
+	var failed *scx.SwitchError
+	if errors.As(err, &failed) {
+		return fmt.Sprintf("%s: %v", failed.Phase, failed.Err)
+	}
+	return err.Error()
+}
+
+func seconds(s float64) time.Duration {
+	return time.Duration(s * float64(time.Second)).Round(time.Millisecond)
+}
+
+func sortedKeys(m map[string]string) []string { return slices.Sorted(maps.Keys(m)) }

@@ -1,0 +1,378 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package scx
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// swap is one call of Switch as it goes.
+type swap struct {
+	*Switcher
+	target Target
+	entry  Entry
+	began  time.Time
+	old    *running // ours that is in charge at the beginning; nil if none
+	kmsg   *kmsg    // the kernel's log since the beginning
+	phase  Phase
+	// stopped is true once the old one is, and gone when the kernel first said so.
+	stopped bool
+	gone    time.Time
+}
+
+// Switch puts t in charge: the old scheduler is stopped, then the new one
+// started, and the kernel asked until it confirms. It returns when that is
+// proved, or undone.
+//
+// Everything that can be known beforehand is checked before the old scheduler is
+// touched. If the new one does not come up, the old one is started again with
+// its arguments; if that fails too, or there was none, EEVDF remains. The error
+// is then a [*SwitchError] that says what is in charge. ErrBusy, ErrClosed and
+// what a caller asked wrongly ([*UnknownError], ErrBadArgs) come as they are.
+//
+// A scheduler that autosa did not start is never touched: [*ForeignError].
+//
+// When ctx ends before the old scheduler was told to stop, nothing has changed.
+// Later the swap is given up at once: what was half started is stopped, and
+// EEVDF remains. The old one is not started again then, since whoever cancels is
+// in a hurry. Nothing of autosa's is ever left half started, and Switch returns
+// only when the kernel has confirmed so, or failed to within DisableTimeout.
+func (s *Switcher) Switch(ctx context.Context, t Target) (Result, error) {
+	t.Name = canonicalName(t.Name)
+	select {
+	case s.token <- struct{}{}:
+	default:
+		if s.life.Err() != nil {
+			return Result{}, ErrClosed
+		}
+		return Result{}, ErrBusy
+	}
+	defer func() { <-s.token }()
+	if s.life.Err() != nil {
+		return Result{}, ErrClosed
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(s.life, cancel)()
+
+	w := &swap{Switcher: s, target: t, began: time.Now()}
+	k, err := openKmsg(s.host.kmsg())
+	if err != nil {
+		s.log.Debug("the kernel's log cannot be read; its reasons will be missing", "err", err)
+	}
+	w.kmsg = k
+	defer func() { w.kmsg.close() }()
+	return w.run(ctx)
+}
+
+func (w *swap) run(ctx context.Context) (Result, error) {
+	res := Result{From: Target{Name: EEVDF}, To: w.target}
+	w.enter(PhasePreflight)
+	unchanged, err := w.preflight(ctx)
+	if w.old != nil {
+		res.From = w.old.target
+	}
+	if err != nil {
+		return w.fail(ctx, res, nil, err)
+	}
+	if unchanged {
+		res.Unchanged = true
+		return w.done(res)
+	}
+
+	// The new one's supervisor is made first: should that fail, nothing has changed.
+	var next *running
+	if w.target.Name != EEVDF {
+		if next, err = w.spawn(ctx, w.target, w.entry); err != nil {
+			return w.fail(ctx, res, nil, err)
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return w.fail(ctx, res, next, err)
+	}
+	if w.old != nil {
+		w.enter(PhaseStopping)
+		// Not cut short: a stop is bounded, and ends in a defined state.
+		if w.gone, err = w.stop(context.WithoutCancel(ctx), w.old); err != nil {
+			return w.fail(ctx, res, next, fmt.Errorf("stop %s: %w", w.old.target.Name, err))
+		}
+		w.stopped = true
+	}
+	if next == nil {
+		return w.done(res)
+	}
+	up, err := w.bring(ctx, next, PhaseStarting, PhaseVerifying)
+	if err != nil {
+		return w.fail(ctx, res, next, err)
+	}
+	if w.old != nil {
+		res.Gap = up.Sub(w.gone)
+	}
+	return w.done(res)
+}
+
+// preflight checks what can be checked before anything is touched. unchanged is
+// true when there is nothing to do.
+func (w *swap) preflight(ctx context.Context) (unchanged bool, err error) {
+	ks, err := w.kernel.Read()
+	if err != nil {
+		return false, err
+	}
+	w.mu.Lock()
+	in := w.attribute(ks)
+	if in.Owner == OwnerAutosa {
+		w.old = w.current
+	}
+	w.mu.Unlock()
+
+	switch {
+	case w.target.Name == EEVDF && len(w.target.Args) > 0:
+		return false, fmt.Errorf("%w: %s takes none", ErrBadArgs, EEVDF)
+	case in.Owner == OwnerForeign:
+		return false, &ForeignError{Ops: ks.Ops, State: ks.State}
+	case w.target.Name == EEVDF:
+		return w.old == nil, nil
+	case !ks.Supported:
+		return false, ErrNotSupported
+	}
+	if err := checkArgs(w.target.Args); err != nil {
+		return false, err
+	}
+	if w.entry, err = w.opt.Catalogue.Lookup(ctx, w.target.Name); err != nil {
+		return false, err
+	}
+	if w.old != nil && w.old.target.Equal(w.target) {
+		return true, nil
+	}
+	if !w.entry.Usable {
+		return false, &UnusableError{Scheduler: w.entry.Name, Why: w.entry.WhyNot, Remedy: w.entry.Remedy}
+	}
+	if err := w.host.refuses(w.entry); err != nil {
+		return false, err
+	}
+	return false, ctx.Err()
+}
+
+// spawn makes a scheduler's supervisor. The scheduler itself is not started yet.
+func (s *Switcher) spawn(ctx context.Context, t Target, e Entry) (*running, error) {
+	log := s.log.With("scheduler", t.Name)
+	p, err := spawn(ctx, log, e.Path, t.Args, min(s.opt.StopTimeout, 2*time.Second))
+	if err != nil {
+		return nil, err
+	}
+	return &running{target: t, entry: e, proc: p}, nil
+}
+
+// bring starts a spawned scheduler and waits for the kernel's proof that it is in
+// charge. up is when the kernel first said enabled. On an error the caller
+// retires next.
+func (w *swap) bring(ctx context.Context, next *running, starting, verifying Phase) (up time.Time, err error) {
+	before, err := w.kernel.Read()
+	if err != nil {
+		return up, err
+	}
+	if before.State != StateDisabled {
+		return up, &ForeignError{Ops: before.Ops, State: before.State}
+	}
+	w.mu.Lock()
+	w.pending = next
+	w.mu.Unlock()
+
+	w.enter(starting)
+	if err := next.proc.start(ctx); err != nil {
+		return up, fmt.Errorf("start %s: %w", next.target.Name, err)
+	}
+	w.log.Debug("scheduler started", "scheduler", next.target.Name, "pid", next.proc.PID(), "args", next.target.Args)
+	w.enter(verifying)
+	up, ks, err := w.prove(ctx, next, before.EnableSeq)
+	if err != nil {
+		return up, err
+	}
+	if next.kmsg, err = openKmsg(w.host.kmsg()); err != nil {
+		w.log.Debug("the kernel's log cannot be read; its reasons will be missing", "err", err)
+	}
+
+	w.mu.Lock()
+	next.ops, next.seq, next.since = ks.Ops, ks.EnableSeq, up
+	w.pending, w.current = nil, next
+	w.mu.Unlock()
+	w.wg.Go(func() { w.watch(next) })
+	w.log.Info("scheduler in charge", "scheduler", next.target.Name, "ops", ks.Ops, "enable_seq", ks.EnableSeq,
+		"pid", next.proc.PID(), "args", next.target.Args)
+	return up, nil
+}
+
+// linkGrace is how long after the kernel's "enabled" the process may take to
+// have its link in hand: the same system call does both.
+const linkGrace = 3 * time.Second
+
+// prove asks the kernel until it says that next is in charge: state enabled,
+// enable_seq above what it was before the start, its name in root/ops, and its
+// process alive and holding the link.
+func (w *swap) prove(ctx context.Context, next *running, seq uint64) (up time.Time, ks KernelState, err error) {
+	began := time.Now()
+	timeout := time.NewTimer(w.opt.ReadyTimeout)
+	defer timeout.Stop()
+	state, told := StateDisabled, began
+	for {
+		select {
+		case <-next.proc.done:
+			exit := next.proc.ending()
+			return up, ks, fmt.Errorf("%w: %s", ErrExited, exit)
+		case <-ctx.Done():
+			return up, ks, ctx.Err()
+		case <-timeout.C:
+			return up, ks, fmt.Errorf("%w: not in charge after %v; the kernel says %s", ErrTimeout, w.opt.ReadyTimeout, ks.State)
+		case <-time.After(pollEvery(ks.State, time.Since(began), up)):
+		}
+		if ks, err = w.kernel.Read(); err != nil {
+			return up, ks, err
+		}
+		if now := time.Now(); ks.State != state || now.Sub(told) >= time.Second {
+			state, told = ks.State, now
+			w.tell(ks.State)
+		}
+		if ks.State != StateEnabled {
+			up = time.Time{}
+			continue
+		}
+		if up.IsZero() {
+			up = time.Now()
+		}
+		if ks.EnableSeq <= seq {
+			continue // raised right after the state
+		}
+		holds, known := holdsLink(w.host.proc(), next.proc.PID(), next.proc.group)
+		named := next.entry.Ops == "" || opsMatch(ks.Ops, next.entry.Ops)
+		switch {
+		case named && (holds || !known) && next.proc.alive():
+			return up, ks, nil
+		case holds:
+			return up, ks, fmt.Errorf("it registered as %q, not as %q: %s is not %s",
+				ks.Ops, next.entry.Ops, next.entry.Path, next.target.Name)
+		case !named || time.Since(up) > linkGrace:
+			return up, ks, &ForeignError{Ops: ks.Ops, State: ks.State}
+		}
+	}
+}
+
+// pollEvery is how long to wait between readings, since sysfs cannot be waited
+// on: fine where the moment counts, coarser the longer it takes. up is when the
+// kernel first said enabled, zero before.
+func pollEvery(state State, elapsed time.Duration, up time.Time) time.Duration {
+	if state != StateDisabled && (up.IsZero() || time.Since(up) < 50*time.Millisecond) {
+		return time.Millisecond
+	}
+	return min(max(elapsed/100, 5*time.Millisecond), 20*time.Millisecond)
+}
+
+// fail ends a swap that did not come about: next is retired, and the old
+// scheduler started again if it was stopped.
+func (w *swap) fail(ctx context.Context, res Result, next *running, cause error) (Result, error) {
+	failed := &SwitchError{Target: w.target, Phase: w.phase, Err: cause}
+	if next != nil {
+		if err := w.retire(next, errors.Is(cause, ErrForeign)); err != nil {
+			failed.Err = errors.Join(cause, err)
+		}
+		exit := next.proc.ending()
+		if next.proc.PID() != 0 {
+			failed.Exit = &exit
+		}
+		failed.Output = next.proc.out.text()
+		if exit.Reason != "" && !isCleanEnd(exit.Reason) {
+			failed.KernelReason = exit.Reason
+		}
+	}
+	if said := kernelReason(w.kmsg.collect()); said != "" {
+		failed.KernelReason = said
+	}
+	foreign := errors.Is(cause, ErrForeign)
+	switch {
+	case !w.stopped:
+		// Not touched, or it could not be stopped: nothing to return to.
+		failed.Returned = w.old != nil && w.old.proc.alive()
+	case ctx.Err() == nil && !foreign:
+		failed.ReturnErr = w.goBack(ctx)
+		failed.Returned = failed.ReturnErr == nil
+	}
+	in, err := w.InCharge()
+	if err != nil {
+		failed.Err = errors.Join(failed.Err, err)
+	}
+	failed.InCharge, res.InCharge = in, in
+	res.Total = time.Since(w.began)
+
+	if w.phase == PhasePreflight && (errors.Is(cause, ErrUnknown) || errors.Is(cause, ErrBadArgs)) {
+		return res, cause
+	}
+	return res, failed
+}
+
+// goBack starts the old scheduler again.
+func (w *swap) goBack(ctx context.Context) error {
+	w.enter(PhaseReturning)
+	old := w.old.target
+	w.log.Warn("returning to the previous scheduler", "scheduler", old.Name, "args", old.Args)
+	e, err := w.opt.Catalogue.Lookup(ctx, old.Name)
+	if err != nil {
+		return err
+	}
+	if !e.Usable {
+		return &UnusableError{Scheduler: e.Name, Why: e.WhyNot, Remedy: e.Remedy}
+	}
+	again, err := w.spawn(ctx, old, e)
+	if err != nil {
+		return err
+	}
+	if _, err := w.bring(ctx, again, PhaseReturning, PhaseReturning); err != nil {
+		return errors.Join(err, w.retire(again, errors.Is(err, ErrForeign)))
+	}
+	return nil
+}
+
+// retire stops a scheduler that did not come up. outrun says that another
+// manager's is in charge.
+func (w *swap) retire(r *running, outrun bool) error {
+	w.mu.Lock()
+	r.outrun = outrun
+	w.mu.Unlock()
+	var err error
+	if r.proc.PID() == 0 {
+		r.proc.abandon()
+		<-r.proc.done
+	} else {
+		_, err = w.stop(context.Background(), r)
+	}
+	w.forget(r)
+	return err
+}
+
+// done ends a swap that came about, with the kernel's word for it.
+func (w *swap) done(res Result) (Result, error) {
+	in, err := w.InCharge()
+	if err != nil {
+		return res, &SwitchError{Target: w.target, Phase: w.phase, Err: err}
+	}
+	res.InCharge = in
+	res.Total = time.Since(w.began)
+	w.enter(PhaseEnabled)
+	return res, nil
+}
+
+func (w *swap) enter(p Phase) {
+	if w.phase == p {
+		return
+	}
+	w.phase = p
+	state, _ := w.kernel.State() // for information; the reading that counts reports its error
+	w.tell(state)
+}
+
+func (w *swap) tell(state State) {
+	if w.opt.Progress != nil {
+		w.opt.Progress(Progress{Target: w.target, Phase: w.phase, State: state, Since: w.began, Time: time.Now()})
+	}
+}
