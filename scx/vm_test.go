@@ -28,7 +28,7 @@ const vmReady = 120 * time.Second
 func vmSwitcher(t *testing.T, o Options, extra map[string]string) *Switcher {
 	t.Helper()
 	guest.SchedExt(t)
-	await(t, 10*time.Second, "state disabled before the test", func() bool { return guest.State(t) == "disabled" })
+	await(t, vmReady, "state disabled before the test", func() bool { return guest.State(t) == "disabled" })
 	cat, err := NewCatalogue(CatalogueOptions{Dirs: []string{filepath.Dir(guest.Scheduler(t, "scx_rusty"))}, Paths: extra})
 	if err != nil {
 		t.Fatal(err)
@@ -211,7 +211,7 @@ func TestVMForeignSchedulerIsLeftAlone(t *testing.T) {
 	if err := foreign.Stop(); err != nil {
 		t.Error(err)
 	}
-	await(t, 10*time.Second, "disabled", func() bool { return guest.State(t) == "disabled" })
+	await(t, vmReady, "disabled", func() bool { return guest.State(t) == "disabled" })
 }
 
 func TestVMForeignSchedulerOfTheSameNameThatWinsTheRaceIsNotTakenForOurs(t *testing.T) {
@@ -239,7 +239,7 @@ func TestVMForeignSchedulerOfTheSameNameThatWinsTheRaceIsNotTakenForOurs(t *test
 		t.Errorf("in charge: %+v, %v", in, err)
 	}
 	_ = p.Stop()
-	await(t, 10*time.Second, "disabled", func() bool { return guest.State(t) == "disabled" })
+	await(t, vmReady, "disabled", func() bool { return guest.State(t) == "disabled" })
 }
 
 func TestVMKilledSchedulerIsReportedAndTheKernelIsBackOnEEVDF(t *testing.T) {
@@ -290,7 +290,7 @@ func TestVMKilledDaemonLeavesTheKernelOnEEVDF(t *testing.T) {
 		enabled bool // wait for the scheduler to be in charge first
 	}{{"in charge", true}, {"while it loads", false}} {
 		t.Run(c.name, func(t *testing.T) {
-			await(t, 20*time.Second, "disabled", func() bool { return guest.State(t) == "disabled" })
+			await(t, vmReady, "disabled", func() bool { return guest.State(t) == "disabled" })
 			cmd := exec.Command("/proc/self/exe", parentWord, "start", path)
 			out, err := cmd.StdoutPipe()
 			if err != nil {
@@ -314,7 +314,7 @@ func TestVMKilledDaemonLeavesTheKernelOnEEVDF(t *testing.T) {
 					return exe == path
 				})) > 0
 			}
-			guest.Await(t, 20*time.Second, "state disabled and no scheduler", func() bool {
+			guest.Await(t, vmReady, "state disabled and no scheduler", func() bool {
 				return guest.State(t) == "disabled" && !running()
 			})
 		})

@@ -43,7 +43,7 @@ func TestVMWaitEventsNameWhoHeldTheCPU(t *testing.T) {
 func TestVMCountsAreTheKernelsUnderSchedExt(t *testing.T) {
 	guest.SchedExt(t)
 	rusty := guest.Start(t, guest.Scheduler(t, "scx_rusty"))
-	guest.Await(t, time.Minute, "scx_rusty in charge", func() bool {
+	guest.Await(t, 2*time.Minute, "scx_rusty in charge", func() bool {
 		if rusty.Ended() {
 			t.Fatalf("scx_rusty ended: %s", rusty.Output())
 		}

@@ -69,17 +69,17 @@ func (a *autosa) launch(args ...string) {
 			_ = cmd.Process.Signal(syscall.SIGTERM)
 			select {
 			case <-done:
-			case <-time.After(60 * time.Second):
+			case <-time.After(2 * time.Minute):
 				_ = cmd.Process.Kill()
 				<-done
-				t.Error("the daemon did not end within 60 s of SIGTERM")
+				t.Error("the daemon did not end within two minutes of SIGTERM")
 			}
 		}
 		if t.Failed() {
 			t.Logf("the daemon's log:\n%s", tail(log.String(), 200))
 		}
 	})
-	a.await(60*time.Second, "answer with a sample", func(st api.Status) bool { return st.Samples > 0 })
+	a.await(3*time.Minute, "answer with a sample", func(st api.Status) bool { return st.Samples > 0 })
 }
 
 // withoutSettings is the environment less what autosa would take for settings.

@@ -83,12 +83,12 @@ func checkUnprivileged(t *testing.T, bin string) {
 	a := &autosa{t: t, bin: bin, socket: socket, dir: dir, cmd: cmd, done: make(chan struct{}), log: log}
 	go func() { _ = cmd.Wait(); close(a.done) }()
 	t.Cleanup(func() { _ = cmd.Process.Kill(); <-a.done })
-	st := a.await(30*time.Second, "a sample", func(st api.Status) bool { return st.Samples >= 3 })
+	st := a.await(2*time.Minute, "a sample", func(st api.Status) bool { return st.Samples >= 3 })
 	said, _ := json.Marshal(st.Tracer)
 	if st.Mode != api.ModeObserve || st.Tracer.Source != workload.SourceProcfs || !strings.Contains(st.Tracer.Reason, "CAP_") {
 		t.Errorf("mode %s (%s), tracer %s; want observe mode at the procfs level and the missing capability named", st.Mode, st.ModeReason, said)
 	}
-	if ps := a.end(syscall.SIGTERM, 15*time.Second); ps.ExitCode() != 0 {
+	if ps := a.end(syscall.SIGTERM, time.Minute); ps.ExitCode() != 0 {
 		t.Errorf("SIGTERM: %v, want exit 0", ps)
 	}
 }

@@ -26,7 +26,7 @@ func checkObserveMode(t *testing.T, bin string) {
 	}
 	t.Cleanup(func() { _ = spin.Process.Kill(); _ = spin.Wait() })
 
-	st := a.await(30*time.Second, "observe mode with a class and waits", func(st api.Status) bool {
+	st := a.await(2*time.Minute, "observe mode with a class and waits", func(st api.Status) bool {
 		return st.Samples >= 4 && st.Workload.Confidence > 0 && st.Tracer.Switches > 0
 	})
 	if st.Mode != api.ModeObserve || !strings.Contains(st.ModeReason, "sched_ext") {
@@ -57,7 +57,7 @@ func checkObserveMode(t *testing.T, bin string) {
 	if code != api.ExitConflict || !strings.Contains(errOut, strconv.Itoa(a.cmd.Process.Pid)) {
 		t.Errorf("second daemon: exit %d, want %d and PID %d: %s", code, api.ExitConflict, a.cmd.Process.Pid, errOut)
 	}
-	if ps := a.end(syscall.SIGTERM, 15*time.Second); ps.ExitCode() != 0 {
+	if ps := a.end(syscall.SIGTERM, time.Minute); ps.ExitCode() != 0 {
 		t.Errorf("SIGTERM ended the daemon with %v, want exit 0", ps)
 	}
 	if _, errOut, code := a.run("status"); code != api.ExitNoDaemon || !strings.Contains(errOut, "autosa start") ||

@@ -26,6 +26,8 @@ import (
 const (
 	startTimeout = 240 * time.Second
 	swapTime     = startTimeout + time.Minute
+	// soon is for what takes moments on a quiet machine: a test must not fail because the host looked away.
+	soon = 2 * time.Minute
 )
 
 // latencyLoad leaves an emulated machine room: one that is full is batch work,
@@ -121,7 +123,7 @@ func TestVMAutoFollowsTheWorkload(t *testing.T) {
 		_ = work.Stop()
 	}
 
-	if ps := a.end(syscall.SIGTERM, 30*time.Second); ps.ExitCode() != 0 {
+	if ps := a.end(syscall.SIGTERM, soon); ps.ExitCode() != 0 {
 		t.Errorf("SIGTERM ended the daemon with %v, want exit 0", ps)
 	}
 	if k := kernel(); k.State != "disabled" {
@@ -137,8 +139,8 @@ func TestVMKilledDaemonLeavesNoSchedulerBehind(t *testing.T) {
 	if k := kernel(); k.State != "enabled" || !strings.HasPrefix(k.Ops, "rusty") {
 		t.Fatalf("after `autosa switch rusty` the kernel says %+v", k)
 	}
-	a.end(syscall.SIGKILL, 10*time.Second)
-	awaitDisabled(t, 15*time.Second)
+	a.end(syscall.SIGKILL, soon)
+	awaitDisabled(t, soon)
 }
 
 // A daemon killed while a scheduler is still loading must not leave one that
@@ -152,18 +154,18 @@ func TestVMDaemonKilledDuringASwapLeavesNoSchedulerBehind(t *testing.T) {
 	if err := client.Start(); err != nil {
 		t.Fatal(err)
 	}
-	a.await(30*time.Second, "a swap under way", func(st api.Status) bool { return st.Swap != nil })
+	a.await(soon, "a swap under way", func(st api.Status) bool { return st.Swap != nil })
 	time.Sleep(time.Second) // into the load of its programs
 	before := kernel()
-	a.end(syscall.SIGKILL, 10*time.Second)
+	a.end(syscall.SIGKILL, soon)
 	_ = client.Wait()
-	for deadline := time.Now().Add(15 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(soon); ; time.Sleep(100 * time.Millisecond) {
 		left := processes(t, "scx_lavd")
 		if len(left) == 0 {
 			break
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("15 s after the daemon was killed, scx_lavd still runs: %v", left)
+			t.Fatalf("%v after the daemon was killed, scx_lavd still runs: %v", soon, left)
 		}
 	}
 	if k := kernel(); k.State != "disabled" || k.EnableSeq != before.EnableSeq {
@@ -177,7 +179,7 @@ func TestVMManualChoiceHoldsSurvivesARestartAndAutoEndsIt(t *testing.T) {
 	guest.Scheduler(t, "scx_rusty")
 	a := startInVM(t)
 	a.mustRun("switch", "scx_rusty", "--", "--slice-us-underutil", "15000")
-	st := a.await(10*time.Second, "manual mode", func(st api.Status) bool { return st.Mode == api.ModeManual })
+	st := a.await(soon, "manual mode", func(st api.Status) bool { return st.Mode == api.ModeManual })
 	if !inCharge(st, "scx_rusty", "rusty") || strings.Join(st.Scheduler.Args, " ") != "--slice-us-underutil 15000" {
 		t.Errorf("after the switch: %+v", st.Scheduler)
 	}
@@ -187,10 +189,10 @@ func TestVMManualChoiceHoldsSurvivesARestartAndAutoEndsIt(t *testing.T) {
 		t.Errorf("manual choice did not hold: %v %+v", err, st.Scheduler)
 	}
 	_ = work.Stop()
-	if ps := a.end(syscall.SIGTERM, 30*time.Second); ps.ExitCode() != 0 {
+	if ps := a.end(syscall.SIGTERM, soon); ps.ExitCode() != 0 {
 		t.Fatalf("SIGTERM: %v", ps)
 	}
-	awaitDisabled(t, 5*time.Second)
+	awaitDisabled(t, soon)
 
 	a.launch(inVM(t, "")...)
 	a.await(swapTime, "the manual choice back after a restart", func(st api.Status) bool {
@@ -201,7 +203,7 @@ func TestVMManualChoiceHoldsSurvivesARestartAndAutoEndsIt(t *testing.T) {
 		t.Errorf("after `autosa switch eevdf` the kernel says %+v", k)
 	}
 	a.mustRun("auto")
-	if st := a.await(10*time.Second, "auto mode", func(st api.Status) bool { return st.Mode == api.ModeAuto }); st.ModeReason != "" {
+	if st := a.await(soon, "auto mode", func(st api.Status) bool { return st.Mode == api.ModeAuto }); st.ModeReason != "" {
 		t.Errorf("auto mode gives a reason for not being auto: %q", st.ModeReason)
 	}
 	a.mustRun("stop")
@@ -256,7 +258,7 @@ func TestVMSchedulerThatDoesNotComeUpLeavesTheOldOne(t *testing.T) {
 	if code != api.ExitFailed || !strings.Contains(errOut, "no-such-option") {
 		t.Errorf("switch with a wrong argument: exit %d: %s", code, errOut)
 	}
-	a.await(30*time.Second, "scx_rusty back in charge", func(st api.Status) bool { return inCharge(st, "scx_rusty", "rusty") })
+	a.await(soon, "scx_rusty back in charge", func(st api.Status) bool { return inCharge(st, "scx_rusty", "rusty") })
 }
 
 func TestVMForeignSchedulerIsLeftAloneAndShown(t *testing.T) {
@@ -266,9 +268,9 @@ func TestVMForeignSchedulerIsLeftAloneAndShown(t *testing.T) {
 	foreign := guest.Start(t, path)
 	t.Cleanup(func() {
 		_ = foreign.Stop()
-		awaitDisabled(t, 15*time.Second)
+		awaitDisabled(t, soon)
 	})
-	for deadline := time.Now().Add(60 * time.Second); kernel().State != "enabled"; time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(soon); kernel().State != "enabled"; time.Sleep(100 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("scx_rusty by hand did not attach: %+v", kernel())
 		}
@@ -276,7 +278,7 @@ func TestVMForeignSchedulerIsLeftAloneAndShown(t *testing.T) {
 	seq := kernel().EnableSeq
 
 	a := startInVM(t)
-	st := a.await(10*time.Second, "the foreign scheduler seen", func(st api.Status) bool { return st.Scheduler.Owner == api.OwnerForeign })
+	st := a.await(soon, "the foreign scheduler seen", func(st api.Status) bool { return st.Scheduler.Owner == api.OwnerForeign })
 	if st.Scheduler.Ops != kernel().Ops {
 		t.Errorf("status shows ops %q, the kernel %q", st.Scheduler.Ops, kernel().Ops)
 	}
@@ -289,7 +291,7 @@ func TestVMForeignSchedulerIsLeftAloneAndShown(t *testing.T) {
 	if k := kernel(); k.EnableSeq != seq || !strings.HasPrefix(k.Ops, "rusty") {
 		t.Errorf("the foreign scheduler was touched: %+v, enable_seq was %d", k, seq)
 	}
-	if ps := a.end(syscall.SIGTERM, 30*time.Second); ps.ExitCode() != 0 {
+	if ps := a.end(syscall.SIGTERM, soon); ps.ExitCode() != 0 {
 		t.Errorf("SIGTERM: %v", ps)
 	}
 	if k := kernel(); k.State != "enabled" || k.EnableSeq != seq {
@@ -319,7 +321,7 @@ func TestVMSchedulerThatDiesIsAnIncidentNotARestartLoop(t *testing.T) {
 	guest.Scheduler(t, "scx_rusty")
 	a := startInVM(t)
 	a.mustRun("switch", "rusty")
-	st := a.await(10*time.Second, "scx_rusty in charge", func(st api.Status) bool { return inCharge(st, "scx_rusty", "rusty") })
+	st := a.await(soon, "scx_rusty in charge", func(st api.Status) bool { return inCharge(st, "scx_rusty", "rusty") })
 	seq := kernel().EnableSeq
 	if st.Scheduler.PID <= 0 {
 		t.Fatalf("status has no PID of the scheduler: %+v", st.Scheduler)
@@ -327,7 +329,7 @@ func TestVMSchedulerThatDiesIsAnIncidentNotARestartLoop(t *testing.T) {
 	if err := syscall.Kill(st.Scheduler.PID, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	a.await(20*time.Second, "EEVDF in charge and a warning", func(st api.Status) bool {
+	a.await(soon, "EEVDF in charge and a warning", func(st api.Status) bool {
 		return st.Scheduler.Name == api.EEVDF && strings.Contains(strings.Join(st.Warnings, "\n"), "scx_rusty")
 	})
 	time.Sleep(10 * time.Second)

@@ -190,7 +190,7 @@ func NullBlock(t testing.TB) string {
 	const dev = "/dev/nullb0"
 	modprobe(t, "null_blk", "completion_nsec=5000000", "irqmode=2")
 	t.Cleanup(func() { modprobe(t, "-r", "null_blk") })
-	Await(t, 10*time.Second, dev, func() bool {
+	Await(t, time.Minute, dev, func() bool {
 		_, err := os.Stat(dev)
 		return err == nil
 	})
