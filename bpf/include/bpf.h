@@ -21,6 +21,10 @@ typedef _Bool bool;
 
 #define SEC(name) __attribute__((section(name), used))
 #define __always_inline inline __attribute__((always_inline))
+#define __noinline __attribute__((noinline))
+
+/* What was read before is read again after. */
+#define barrier() asm volatile("" ::: "memory")
 
 /* Map declarations are read from BTF: a number is the length of an array. */
 #define __uint(name, val) int(*name)[val]
@@ -75,9 +79,13 @@ static void *(*const bpf_task_storage_get)(void *map, struct task_struct *task, 
 enum {
 	CORE_BYTE_OFFSET = 0,
 	CORE_BYTE_SIZE = 1,
+	CORE_EXISTS = 2,
 	CORE_LSHIFT = 4,
 	CORE_RSHIFT = 5,
 };
+
+/* Whether the running kernel's structure has the field. */
+#define core_field_exists(ptr, field) __builtin_preserve_field_info((ptr)->field, CORE_EXISTS)
 
 /*
  * The value of an unsigned bit field of a kernel structure. A plain read is
