@@ -39,7 +39,7 @@ struct task_struct {
 	int pid;
 	int tgid;
 	char comm[TASK_COMM_LEN];
-	int on_cpu;	/* it has a CPU; not on kernels built for a single one */
+	int on_cpu;	/* it has a CPU; a byte since 7.x, gone without CONFIG_SMP */
 	u64 start_time; /* CLOCK_MONOTONIC, ns */
 	unsigned in_iowait : 1;
 	struct sched_info sched_info;

@@ -418,7 +418,7 @@ int prime(struct bpf_iter__task *ctx)
 	s->depart = 0;
 	s->wakeups++; /* there may have been some: a gap */
 	s->left = 0;
-	if (core_field_exists(task, on_cpu) && task->on_cpu)
+	if (core_field_exists(task, on_cpu) && core_bitfield(task, on_cpu))
 		return 0;
 	barrier();
 	if (task->sched_info.pcount == pcount)
