@@ -251,8 +251,13 @@ func (l *Load) Output() string {
 
 // Prefer gives all its threads the highest weight of ordinary tasks, so that
 // the machine's other tasks disturb them little.
-func (l *Load) Prefer() {
-	const nice = -20
+func (l *Load) Prefer() { l.nice(-20) }
+
+// Yield gives all its threads a low weight, so that a load of the whole machine
+// leaves the test some of it.
+func (l *Load) Yield() { l.nice(5) }
+
+func (l *Load) nice(nice int) {
 	l.t.Helper()
 	// With autogroups a session's weight counts, not a task's.
 	err := os.WriteFile(fmt.Sprintf("/proc/%d/autogroup", l.PID()), []byte(strconv.Itoa(nice)), 0)
