@@ -90,7 +90,8 @@ func TestVMDirectReadIsAnIOWaitInItsBucket(t *testing.T) {
 	if n := hist.Count(); len(reads) < 50 || math.Abs(float64(n)/float64(len(reads))-1) > 0.1 {
 		t.Fatalf("%d I/O waits for %d reads", n, len(reads))
 	}
-	if got, want := workload.BucketOf(uint64(io)), workload.BucketOf(uint64(want)); got != want {
+	// A median beside a bucket's edge may fall to either side of it.
+	if got, want := workload.BucketOf(uint64(io)), workload.BucketOf(uint64(want)); got < want-1 || got > want+1 {
 		t.Errorf("median I/O wait %v is in bucket %d, the median read in %d", io, got, want)
 	}
 	if io < completion*9/10 {
