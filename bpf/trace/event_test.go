@@ -4,7 +4,6 @@ package trace_test
 
 import (
 	"errors"
-	"math"
 	"os"
 	"slices"
 	"sync"
