@@ -70,7 +70,7 @@ USAGE
 known_series() { printf '%s\n' "${kernels[@]%% *}" | paste -sd ' '; }
 
 # suites_of SERIES prints the suites which may have its kernels.
-suites_of() { printf '%s\n' "${kernels[@]}" | sed -n "s/^${1//./\\.} *//p"; }
+suites_of() { printf '%s\n' "${kernels[@]}" | sed -n "s/^${1//./\\.}  *//p"; }
 
 # run WHAT COMMAND… runs a command with its output in the stage's log, shows what it is doing for how long, and on
 # failure ends with the last lines of the log. The command has a process group of its own, so that an interrupt can
