@@ -34,7 +34,7 @@ readonly kernels=(
 	"7.2  sid trixie-backports"
 	"7.3  sid trixie-backports"
 )
-series=(6.12 6.18 7.2)
+series=(6.1 6.12 6.16 6.18 7.2 7.3)
 
 readonly virtme_version=1.42
 readonly qemu_major=10 # older ones crash under 6.12 and hand out virtual time in coarse turns
