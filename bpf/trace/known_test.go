@@ -162,8 +162,11 @@ func pingPong(t *testing.T, d time.Duration) {
 	if math.Abs(float64(switches)/float64(want)-1) > 0.005 {
 		t.Errorf("%d switches, want %d within 0.5 %%", switches, want)
 	}
-	if got, want := after.Involuntary-before.Involuntary, i1-i0; got != want {
-		t.Errorf("%d involuntary switches, want the kernel's %d", got, want)
+	// The signal that stops it finds a thread or two going to sleep: these stay
+	// runnable, and the kernel counts that as voluntary.
+	const few = 4
+	if got, want := after.Involuntary-before.Involuntary, i1-i0; got < want || got > want+few {
+		t.Errorf("%d involuntary switches, want the kernel's %d or up to %d more", got, want, few)
 	}
 }
 

@@ -20,7 +20,8 @@ const finest = 16 * time.Microsecond
 func TestWaitsAreThoseOfTheReference(t *testing.T) { compare(t, 30_000) }
 
 // compare runs the tracer and the reference on the same load, whose threads are
-// forced from CPU to CPU, until the machine has switched n times.
+// forced from CPU to CPU, until the machine has switched n times and some of them
+// have followed.
 func compare(t *testing.T, n uint64) {
 	t.Helper()
 	tracer := load(t, trace.Options{})
@@ -32,24 +33,23 @@ func compare(t *testing.T, n uint64) {
 	l := tracetest.Mix(t, tracetest.NewCgroup(t))
 	l.Yield()
 	turn := 0
-	shuffleUntil := func(switches uint64) {
+	shuffleUntil := func(switches, migrations uint64) {
+		migrations += cell(t, tracer, 0).Migrations
 		tracetest.Await(t, "the machine's switches", func() bool {
 			l.Shuffle(turn)
 			turn++
-			return ref.Switches() >= switches
+			return ref.Switches() >= switches && cell(t, tracer, 0).Migrations >= migrations
 		})
 	}
 	// A while, so that both have seen what is under way.
-	shuffleUntil(n / 10)
+	shuffleUntil(n/10, 0)
 	before, beforeRef := watch(t, tracer, ref)
-	migrations := cell(t, tracer, 0).Migrations
-	shuffleUntil(beforeRef.switches + n)
+	shuffleUntil(beforeRef.switches+n, 50)
 	after, afterRef := watch(t, tracer, ref)
-	migrations = cell(t, tracer, 0).Migrations - migrations
 
 	got, want := after.since(before), afterRef.since(beforeRef)
-	t.Logf("%d switches, the reference's %d; %d and %d waits, %d lost; %d migrations in %d turns",
-		got.switches, want.switches, got.wait.Count(), want.wait.Count(), got.lost, migrations, turn)
+	t.Logf("%d switches, the reference's %d; %d and %d waits, %d lost; %d turns",
+		got.switches, want.switches, got.wait.Count(), want.wait.Count(), got.lost, turn)
 	if d := apart(got.switches+got.lost, want.switches); d > 0.005 {
 		t.Errorf("%d switches, the reference has %d: %.2f %% apart", got.switches, want.switches, 100*d)
 	}
@@ -66,9 +66,6 @@ func compare(t *testing.T, n uint64) {
 		if q >= 0.9 && octaves > 1 {
 			t.Errorf("p%g of the waits is %v, the reference's %v", 100*q, g, w)
 		}
-	}
-	if migrations < 20 {
-		t.Errorf("%d migrations in %d turns that forced some", migrations, turn)
 	}
 }
 
