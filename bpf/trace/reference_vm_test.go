@@ -63,8 +63,8 @@ func compareUnder(t *testing.T, scheduler string, args ...string) {
 	t.Skipf("%s does not stay in charge: the machine is too slow", scheduler)
 }
 
-// tolerateStalls makes the guest's kernel wait longer for an answer of a CPU
-// before it takes the scheduler's part in that for certain.
+// tolerateStalls makes the guest's kernel wait longer before it calls a CPU
+// stalled and ejects the scheduler for it.
 func tolerateStalls(t *testing.T) {
 	t.Helper()
 	const path = "/sys/module/rcupdate/parameters/rcu_cpu_stall_timeout"
