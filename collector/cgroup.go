@@ -46,7 +46,7 @@ var errNoCgroups = errors.New("no cgroup v2 hierarchy is mounted")
 type cgroups struct {
 	root  string
 	dir   int // of root, to open cgroups by id
-	names names
+	names nameCache
 	buf   []byte
 
 	walk  bool // opening by id does not work here
@@ -152,11 +152,11 @@ func (c *cgroups) nameOr(id uint64) string {
 	return removedName
 }
 
-// names is a map of at most maxNames that forgets what was used longest ago, in
+// nameCache is a map of at most maxNames that forgets what was used longest ago, in
 // halves: what is used moves to the young one.
-type names struct{ young, old map[uint64]string }
+type nameCache struct{ young, old map[uint64]string }
 
-func (n *names) get(id uint64) (string, bool) {
+func (n *nameCache) get(id uint64) (string, bool) {
 	if s, ok := n.young[id]; ok {
 		return s, true
 	}
@@ -167,7 +167,7 @@ func (n *names) get(id uint64) (string, bool) {
 	return s, ok
 }
 
-func (n *names) put(id uint64, name string) {
+func (n *nameCache) put(id uint64, name string) {
 	if len(n.young) >= maxNames/2 {
 		n.old, n.young = n.young, nil
 	}

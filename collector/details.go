@@ -94,7 +94,7 @@ func (d *details) setRun(s *workload.Sample) {
 		g, at := &s.Groups[i], d.byName[s.Groups[i].Name]
 		var st unix.Stat_t
 		// kernfs counts a directory's subdirectories in its links.
-		if at == nil || g.Name == "/" || unix.Stat(d.cg.path(g.Name), &st) != nil || st.Nlink != 2 {
+		if at == nil || g.Name == "/" || unix.Stat(d.cg.path(g.Name), &st) != nil || st.Nlink > 2 {
 			continue
 		}
 		b, err := d.cg.read(g.Name, "cpu.stat")
