@@ -16,11 +16,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"autosa/bpf/trace"
-	"autosa/bpf/trace/tracetest"
 	"autosa/workload"
 )
-
-func TestMain(m *testing.M) { tracetest.Main(m) }
 
 // proc is a procfs of files.
 type proc struct {
