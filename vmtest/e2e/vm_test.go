@@ -73,6 +73,7 @@ func inCharge(st api.Status, name, prefix string) bool {
 // scx_rusty, scx_lavd and scx_rusty in charge, by itself, each confirmed by the
 // kernel; SIGTERM leaves the kernel's own scheduler and exit code 0.
 func TestVMAutoFollowsTheWorkload(t *testing.T) {
+	guest.On(t, "6.18", "7.2")
 	guest.SchedExt(t)
 	guest.Scheduler(t, "scx_rusty")
 	guest.Scheduler(t, "scx_lavd")
@@ -132,6 +133,7 @@ func TestVMAutoFollowsTheWorkload(t *testing.T) {
 }
 
 func TestVMKilledDaemonLeavesNoSchedulerBehind(t *testing.T) {
+	guest.On(t, "6.18", "7.2")
 	guest.SchedExt(t)
 	guest.Scheduler(t, "scx_rusty")
 	a := startInVM(t)
