@@ -88,8 +88,9 @@ enum {
 #define core_field_exists(ptr, field) __builtin_preserve_field_info((ptr)->field, CORE_EXISTS)
 
 /*
- * The value of an unsigned bit field of a kernel structure. A plain read is
- * relocated to the right byte but keeps the compile-time bit within it.
+ * The value of an unsigned bit field of a kernel structure, or of an integer
+ * that is not as wide on every kernel. A plain read is relocated to the right
+ * byte but keeps the compile-time bit and size.
  */
 #define core_bitfield(ptr, field)                                                              \
 	({                                                                                     \

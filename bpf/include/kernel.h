@@ -39,7 +39,7 @@ struct task_struct {
 	int pid;
 	int tgid;
 	char comm[TASK_COMM_LEN];
-	int on_cpu;	/* it has a CPU; not on kernels built for a single one */
+	int on_cpu;	/* it has a CPU; one byte as of 7.2, may be missing without SMP */
 	u64 start_time; /* CLOCK_MONOTONIC, ns */
 	unsigned in_iowait : 1;
 	struct sched_info sched_info;

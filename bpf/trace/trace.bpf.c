@@ -238,7 +238,20 @@ static __always_inline void look_up_slot(struct task_state *s, u64 cgroup, u32 g
 	s->generation = generation;
 }
 
-/* Remembers who had the CPU, for those who waited for it. */
+/*
+ * Remembers who had the CPU, for those who waited for it. The run time leaves
+ * out interrupts and what the hypervisor stole: as long as one task follows the
+ * other, the arrival of the next says better when the one before left.
+ */
+static __always_inline void had_until(struct cpu_state *here, u64 arrival)
+{
+	struct departure *d = &here->last[(here->departures - 1) % NUM_DEPARTURES];
+
+	if (!here->gap && d->to < arrival)
+		d->to = arrival;
+	here->gap = 0;
+}
+
 static __always_inline void remember(struct cpu_state *here, struct task_struct *prev,
 				     u64 cgroup, u64 from, u64 to)
 {
@@ -299,6 +312,7 @@ static __always_inline void account(struct cpu_state *here, struct task_struct *
 	/* No arrival is noted of a task that was preempted amid going to sleep. */
 	if ((s64)(s->depart - from) > 0)
 		from = s->depart;
+	had_until(here, from);
 
 	if (s->cgroup != cgroup || s->generation != generation)
 		look_up_slot(s, cgroup, generation);
@@ -354,6 +368,7 @@ restart: /* How long the slice was is not known: leave out the next sleep. */
 	s->depart = arrival | 1;
 	s->left = LEFT_PREEMPTED;
 	s->wakeups++; /* it may have been one: a gap */
+	here->gap = 1;
 out:
 	s->exec = exec;
 	s->delay = delay;
@@ -371,11 +386,13 @@ int on_switch(u64 *ctx)
 	struct task_state *s;
 	struct cpu_state *here;
 
-	if (!prev->pid)
-		return 0;
 	here = bpf_map_lookup_elem(&cpus, &cpu);
 	if (!here) /* Not reached: the array covers every possible CPU. */
 		return 0;
+	if (!prev->pid) {
+		here->gap = 1;
+		return 0;
+	}
 	/* A task may be preempted between setting its state and sleeping. */
 	if (preempt || prev_state == TASK_RUNNING)
 		left = LEFT_PREEMPTED;
@@ -383,10 +400,12 @@ int on_switch(u64 *ctx)
 		left = LEFT_IOWAIT;
 
 	s = bpf_task_storage_get(&tasks, prev, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
-	if (s)
+	if (s) {
 		account(here, prev, cpu, s, cgroup_of(prev), left);
-	else
+	} else {
 		here->loss[LOSS_NO_STORAGE]++;
+		here->gap = 1;
+	}
 	return 0;
 }
 
@@ -418,7 +437,7 @@ int prime(struct bpf_iter__task *ctx)
 	s->depart = 0;
 	s->wakeups++; /* there may have been some: a gap */
 	s->left = 0;
-	if (core_field_exists(task, on_cpu) && task->on_cpu)
+	if (core_field_exists(task, on_cpu) && core_bitfield(task, on_cpu))
 		return 0;
 	barrier();
 	if (task->sched_info.pcount == pcount)

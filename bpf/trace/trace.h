@@ -59,9 +59,10 @@ struct departure {
 struct cpu_state {
 	struct departure last[NUM_DEPARTURES]; /* a ring of who left last */
 	u64 departures;			       /* of them, ever; the next one's place */
+	u64 gap;	   /* since, the CPU was idle or a task had it that is not remembered */
 	u64 next_event[2]; /* token buckets, one a budget: when the next is due */
 	u64 loss[NUM_LOSSES];
-	u64 reserved[5];
+	u64 reserved[4];
 };
 
 _Static_assert(sizeof(struct cpu_state) == 512, "whole cache lines");

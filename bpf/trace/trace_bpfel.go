@@ -41,9 +41,10 @@ type traceCpuState struct {
 		Comm   [16]int8
 	}
 	Departures uint64
+	Gap        uint64
 	NextEvent  [2]uint64
 	Loss       [8]uint64
-	Reserved   [5]uint64
+	Reserved   [4]uint64
 }
 
 type traceEvent struct {
