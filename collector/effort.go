@@ -153,9 +153,11 @@ func (e *effort) enforce(s *workload.Sample) error {
 	if e.quiet {
 		return nil
 	}
+	// As many again are left to chance: beyond that the kernel drops them.
+	many := float64(e.options.EventsPerSecond) / 2
 	next := [2]time.Duration{
-		nextThreshold(e.current[0], e.floor[0], &s.Host.WaitHist, s.CoveredTime()),
-		nextThreshold(e.current[1], e.floor[1], &s.Host.IOHist, s.CoveredTime()),
+		nextThreshold(e.current[0], e.floor[0], &s.Host.WaitHist, s.CoveredTime(), many),
+		nextThreshold(e.current[1], e.floor[1], &s.Host.IOHist, s.CoveredTime(), many),
 	}
 	if next == e.current {
 		return nil

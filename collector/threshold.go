@@ -8,38 +8,41 @@ import (
 	"autosa/workload"
 )
 
-// The events a second of one kind that thresholds aim at: enough to name who
-// waited for whom, few enough to cost nothing.
 const (
+	// enoughEvents is how many events a second it takes to name who waited for
+	// whom.
 	enoughEvents = 20
-	manyEvents   = 400
+	// maxRaise bounds how far above its floor a threshold goes. A crowd of very
+	// long waits must not hide whom a neighbour makes wait for less: beyond that
+	// the kernel's limit of events takes a sample of all.
+	maxRaise = 4
 )
 
 // nextThreshold returns the wait from which events are reported next, given the
-// one in force, the least one wanted, and the distribution of all waits of the
-// interval: the lowest bucket's bound, and not below floor, past which at most
-// manyEvents waits a second can be expected.
+// one in force, the least one wanted, the distribution of all waits of the
+// interval, and how many events a second are many: the lowest bucket's bound,
+// and not below floor, past which at most that many can be expected.
 //
 // Up it goes at once and as far as need be, lest events flood. Down it goes
-// when half of manyEvents would not be passed, or when fewer than enoughEvents
-// are left, and one bucket at a time: a load at an edge does not move it to
-// and fro. Where one bucket alone has more than manyEvents, the threshold
-// stays above it, though few events be left.
-func nextThreshold(now, floor time.Duration, waits *workload.Histogram, interval time.Duration) time.Duration {
-	now = max(now, floor)
+// when half as many would not be passed, or when fewer than enoughEvents are
+// left, and one bucket at a time: a load at an edge does not move it to and fro.
+// Where one bucket alone has more than many, the threshold stays above it,
+// though few events be left. It never exceeds maxRaise times floor.
+func nextThreshold(now, floor time.Duration, waits *workload.Histogram, interval time.Duration, many float64) time.Duration {
+	now = min(max(now, floor), maxRaise*floor)
 	seconds := interval.Seconds()
 	if seconds <= 0 {
 		return now
 	}
 	rate := func(t time.Duration) float64 { return float64(atLeast(waits, t)) / seconds }
-	if rate(now) > manyEvents {
-		for now < lastBound && rate(now) > manyEvents {
+	if rate(now) > many {
+		for now < maxRaise*floor && now < lastBound && rate(now) > many {
 			now = boundAbove(now)
 		}
-		return now
+		return min(now, maxRaise*floor)
 	}
 	below := max(boundBelow(now), floor)
-	if limit := rate(below); limit <= manyEvents/2 || rate(now) < enoughEvents && limit <= manyEvents {
+	if limit := rate(below); limit <= many/2 || rate(now) < enoughEvents && limit <= many {
 		return below
 	}
 	return now
