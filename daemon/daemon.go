@@ -89,7 +89,8 @@ func newDaemon(opts Options, pc policy.Config) *Daemon {
 func (d *Daemon) open() error {
 	c := d.opts.Config
 	source, err := collector.New(collector.Options{
-		Logger: d.opts.Logger.With("component", "collector"), Groups: c.Tracer.Groups, WaitThreshold: c.Tracer.WaitThreshold,
+		Logger: d.opts.Logger.With("component", "collector"), Groups: c.Tracer.Groups, Slots: c.Tracer.Slots,
+		EventsPerSecond: c.Tracer.EventsPerSecond, RingBytes: c.Tracer.RingBytes, WaitThreshold: c.Tracer.WaitThreshold, Budget: c.Tracer.Budget,
 	})
 	if err != nil {
 		return fmt.Errorf("start the collector: %w", err)
