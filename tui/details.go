@@ -30,18 +30,18 @@ func (p *paper) write(format string, args ...any) {
 	p.lines = append(p.lines, wrap(fmt.Sprintf(format, args...), p.width, "    ")...)
 }
 
-// details is all about the group whose details are open.
-func (m *model) details(width int) []string {
+// details is all about a group.
+func (m *model) details(name string, width int) []string {
 	p := &paper{width: width}
 	st := &m.shown.status
-	i := slices.IndexFunc(st.Groups, func(g api.Group) bool { return g.Name == m.detail })
+	i := slices.IndexFunc(st.Groups, func(g api.Group) bool { return g.Name == name })
 	if i < 0 {
 		p.write("It was not among the busiest groups of the last sample.")
 	} else {
 		figures(p, &st.Groups[i], st.Waits.Distributions)
 	}
-	m.detailEdges(p)
-	m.detailTasks(p)
+	m.detailEdges(p, name)
+	m.detailTasks(p, name)
 	return p.lines
 }
 
@@ -67,13 +67,13 @@ func figures(p *paper, g *api.Group, known bool) {
 }
 
 // detailEdges says whom the group waited for, and who for it.
-func (m *model) detailEdges(p *paper) {
+func (m *model) detailEdges(p *paper, name string) {
 	var waited, held []api.Edge
 	for _, e := range m.shown.status.Events.WaitedFor {
-		if e.Waiter == m.detail {
+		if e.Waiter == name {
 			waited = append(waited, e)
 		}
-		if e.Holder == m.detail {
+		if e.Holder == name {
 			held = append(held, e)
 		}
 	}
@@ -96,7 +96,7 @@ func (p *paper) nothing(n int) {
 }
 
 // detailTasks has what is known of single tasks of the group.
-func (m *model) detailTasks(p *paper) {
+func (m *model) detailTasks(p *paper, name string) {
 	ev := &m.shown.status.Events
 	if ev.Withheld {
 		p.head("ITS TASKS")
@@ -106,7 +106,7 @@ func (m *model) detailTasks(p *paper) {
 	p.head("ITS LONGEST WAITS")
 	n := 0
 	for _, w := range ev.Worst {
-		if w.Group == m.detail {
+		if w.Group == name {
 			n++
 			p.write("%s", waitLine(&w))
 		}
@@ -115,7 +115,7 @@ func (m *model) detailTasks(p *paper) {
 	p.head("ITS RHYTHMS")
 	n = 0
 	for _, r := range ev.Periods {
-		if r.Group == m.detail {
+		if r.Group == name {
 			n++
 			p.write("%s wakes every %s, give or take %s", text.Cells(text.Task(r.Comm, r.PID)), text.Span(r.MeanSeconds), text.Percent(r.CV))
 		}

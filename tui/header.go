@@ -58,6 +58,9 @@ func (m *model) title(st *api.Status) []piece {
 	if m.stale {
 		pieces = append(pieces, piece{"OLD", bad, 13})
 	}
+	if l := text.LossesOf(st.Tracer.Losses, st.Tracer.Switches); l.Notable {
+		pieces = append(pieces, piece{"! LOST " + text.Grouped(l.Total), bad, 11})
+	}
 	wl := st.Workload
 	if wl.Confidence == 0 {
 		pieces = append(pieces, piece{"not judged yet", plain, 9})
@@ -157,18 +160,12 @@ func tracer(st *api.Status) []piece {
 			piece{text.Percent(t.Cost.BPFCPURatio) + " CPU", plain, 6})
 	}
 	pieces = append(pieces, piece{"daemon " + text.Percent(t.Cost.DaemonCPURatio) + fmt.Sprintf(" CPU %d MiB", t.Cost.ResidentBytes>>20), plain, 4})
-	l := text.LossesOf(t.Losses, t.Switches)
-	switch {
-	case l.Notable:
-		pieces = append(pieces, piece{"! LOST " + text.Grouped(l.Total), bad, 10})
-	case l.Total > 0:
+	if l := text.LossesOf(t.Losses, t.Switches); l.Total > 0 {
 		pieces = append(pieces, piece{"! not counted " + text.Grouped(l.Total), warn, 8})
 	}
-	kernel := "kernel " + text.Cells(st.Kernel.Release)
+	ext := "without sched_ext"
 	if st.Kernel.SchedExt {
-		kernel += " sched_ext " + text.Cells(st.Kernel.State)
-	} else {
-		kernel += " without sched_ext"
+		ext = "sched_ext " + text.Cells(st.Kernel.State)
 	}
-	return append(pieces, piece{kernel, plain, 5})
+	return append(pieces, piece{"kernel " + text.Cells(st.Kernel.Release), plain, 5}, piece{ext, plain, 3})
 }

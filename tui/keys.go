@@ -8,8 +8,8 @@ import (
 	tea "charm.land/bubbletea/v2"
 )
 
-// binding is what a key does. The table drives the keyboard, the help and the
-// tests.
+// binding is what a key does. The table drives the keyboard and the help, and
+// tests hold it against both and the documentation.
 type binding struct {
 	keys  []string // as tea names them
 	label string
@@ -48,7 +48,6 @@ var bindings = []binding{
 	{[]string{"enter"}, "Enter", "all about the selected group", act((*model).openDetails)},
 	{[]string{"t"}, "t", "tasks", toggle(viewTasks)},
 	{[]string{"d"}, "d", "decisions and swaps with all their reasons", toggle(viewDecisions)},
-	{[]string{"ctrl+z"}, "Ctrl-Z", "suspend; `fg` comes back", func(*model) tea.Cmd { return tea.Suspend }},
 }
 
 // toggle opens a view, and leaves it where it is open.
@@ -69,7 +68,7 @@ func (m *model) press(k tea.KeyPressMsg) tea.Cmd {
 	if t := k.Key().Text; t != "" && t != " " {
 		name = t // "?" and ">" are what is meant, however they are typed
 	}
-	if m.typing && name != "ctrl+c" && name != "ctrl+z" {
+	if m.typing && name != "ctrl+c" {
 		m.edit(name, k.Key().Text)
 		return nil
 	}

@@ -79,10 +79,18 @@ func (m *model) groupsPage() []string {
 		lines = append(lines, " "+rows[i])
 	}
 	if len(groups) == 0 {
-		lines = append(lines, " "+m.whyEmpty())
+		return append(lines, " "+m.whyEmpty())
+	}
+	// What is left of a tall screen is the selected group's.
+	if left := m.height - 1 - len(lines); left >= worthwhile {
+		about := append([]string{"", strong.of("GROUP " + text.Cells(groups[m.cursor].Name))}, m.details(groups[m.cursor].Name, m.width)...)
+		lines = append(lines, about[:min(left, len(about))]...)
 	}
 	return lines
 }
+
+// worthwhile is how many lines it takes to say something of the selected group.
+const worthwhile = 10
 
 func (m *model) whyEmpty() string {
 	switch {
@@ -132,7 +140,7 @@ func (m *model) textTitle() string {
 func (m *model) text(width int) []string {
 	switch m.view {
 	case viewDetails:
-		return m.details(width)
+		return m.details(m.detail, width)
 	case viewTasks:
 		return m.tasksTable(width)
 	case viewDecisions:

@@ -89,7 +89,8 @@ func run(ctx context.Context, o Options, m tea.Model) error {
 }
 
 // Once writes one page as plain text, width cells wide and as long as it has to
-// be. It takes two samples to know rates, so it waits for them.
+// be. It waits for the second sample: rates take two, and a daemon that has just
+// begun has no groups in its first.
 func Once(ctx context.Context, w io.Writer, o Options, width int) error {
 	m := newModel(o)
 	for st, err := range o.Watch(ctx) {
@@ -97,13 +98,16 @@ func Once(ctx context.Context, w io.Writer, o Options, width int) error {
 			return fmt.Errorf("watch the daemon: %w", err)
 		}
 		m.observe(st)
-		if !m.live.switchesKnown {
+		if !m.live.switchesKnown || st.Samples < 2 {
 			continue
 		}
 		_, err := io.WriteString(w, m.whole(width))
 		return err
 	}
-	return ctx.Err()
+	if ctx.Err() != nil {
+		return nil
+	}
+	return errors.New("the daemon stopped before there was anything to show")
 }
 
 // whole is the page of groups with nothing left out for want of lines.
@@ -112,8 +116,10 @@ func (m *model) whole(width int) string {
 	title, rows := m.table(groups, width)
 	st := &m.shown.status
 	lines := append(m.header(width), m.panels(width, len(st.Warnings)+len(st.Events.WaitedFor)+len(m.shown.history)+2)...)
-	lines = append(lines, title)
-	lines = append(lines, rows...)
+	lines = append(append(lines, title), rows...)
+	if len(groups) == 0 {
+		lines = append(lines, m.whyEmpty())
+	}
 	var b strings.Builder
 	for _, l := range lines {
 		b.WriteString(strings.TrimRight(ansi.Strip(l), " ") + "\n")

@@ -38,13 +38,16 @@ type screen struct {
 	otherKey int  // modifyOtherKeys
 	styled   bool // graphic rendition not reset
 	title    string
-	region   bool // scrolling region set
+	margins  [2]int // of the scrolling region: its first line, and the one after it
 	replies  []string
 	ended    bool // the mark was seen that the terminal writes behind all else
 }
 
 // endMark is a title that no program sets.
 const endMark = "vttest: end"
+
+// altScreen is the private mode of a screen that is put aside at the end.
+const altScreen = 1049
 
 // onByDefault are the private modes that a terminal starts with.
 var onByDefault = map[int]bool{7: true, 25: true}
@@ -71,6 +74,7 @@ func (s *screen) defect(format string, args ...any) {
 func (s *screen) resize(width, height int) {
 	s.width, s.height, s.next = width, height, [2]int{width, height}
 	s.x, s.y, s.full = min(s.x, width-1), min(s.y, height-1), false
+	s.margins = [2]int{0, height}
 	s.erase()
 }
 
@@ -101,11 +105,15 @@ func (s *screen) print(r rune) {
 		}
 		return
 	}
-	if (s.full || s.x+n > s.width) && !s.modes[7] {
+	wraps := (s.full || s.x+n > s.width) && !s.modes[7]
+	switch {
+	case wraps && s.modes[altScreen]:
 		s.defect("%q past the end of line %d of %d columns: %s", r, s.y, s.width, strings.Join(s.cells[s.y], ""))
 		return
-	}
-	if s.x+n > s.width {
+	case wraps: // as it should where lines follow one another
+		s.execute('\r')
+		s.execute('\n')
+	case s.x+n > s.width:
 		return
 	}
 	s.cells[s.y][s.x] = string(r)
@@ -122,11 +130,13 @@ func (s *screen) execute(b byte) {
 	case '\r':
 		s.x, s.full = 0, false
 	case '\n':
-		if s.y == s.height-1 {
-			s.scroll(0, s.height, 1)
-			return
+		switch s.y {
+		case s.margins[1] - 1:
+			s.scroll(s.margins[0], s.margins[1], 1)
+		case s.height - 1:
+		default:
+			s.y++
 		}
-		s.y++
 	case '\b':
 		s.x, s.full = max(s.x-1, 0), false
 	case '\t':
@@ -156,6 +166,8 @@ func (s *screen) scroll(from, to, n int) {
 
 func (s *screen) esc(cmd ansi.Cmd) {
 	switch {
+	case cmd.Final() == 'M' && s.y == s.margins[0]:
+		s.scroll(s.margins[0], s.margins[1], -1)
 	case cmd.Final() == 'M' && s.y > 0:
 		s.y--
 	case cmd.Final() == '\\': // the end of a string
@@ -233,18 +245,15 @@ func (s *screen) csi(cmd ansi.Cmd, params ansi.Params) {
 		row := s.cells[s.y]
 		s.cells[s.y] = append(append(row[:s.x:s.x], blanks(min(one, s.width-s.x))...), row[s.x:]...)[:s.width]
 	case "\x00\x00L":
-		s.scroll(s.y, s.height, -one)
+		s.scroll(s.y, s.margins[1], -one)
 	case "\x00\x00M":
-		s.scroll(s.y, s.height, one)
+		s.scroll(s.y, s.margins[1], one)
 	case "\x00\x00S":
-		s.scroll(0, s.height, one)
+		s.scroll(s.margins[0], s.margins[1], one)
 	case "\x00\x00T":
-		s.scroll(0, s.height, -one)
+		s.scroll(s.margins[0], s.margins[1], -one)
 	case "\x00\x00r":
-		s.region = len(params) > 0 && (n(0, 1) != 1 || n(1, s.height) != s.height)
-		if s.region {
-			s.defect("a scrolling region, which this screen does not have")
-		}
+		s.margins = [2]int{n(0, 1) - 1, n(1, s.height)}
 		s.move(0, 0)
 	case "\x00\x00m":
 		s.style(params)
@@ -258,7 +267,7 @@ func (s *screen) csi(cmd ansi.Cmd, params ansi.Params) {
 		s.keyboard++
 	case "<\x00u":
 		s.keyboard -= one
-	case "=\x00u":
+	case "=\x00u", "?\x00W": // keyboard flags; tab stops as they always are
 	case "?\x00u":
 		s.replies = append(s.replies, "\x1b[?0u")
 	default:
@@ -276,7 +285,7 @@ func (s *screen) style(params ansi.Params) {
 
 func (s *screen) set(mode int, on bool) {
 	// Entering or leaving the alternate screen clears it.
-	if mode == 1049 {
+	if mode == altScreen {
 		s.erase()
 	}
 	if on == onByDefault[mode] {
@@ -335,7 +344,7 @@ func (s *screen) left() []string {
 	if s.styled {
 		out = append(out, "a style")
 	}
-	if s.region {
+	if s.margins != [2]int{0, s.height} {
 		out = append(out, "a scrolling region")
 	}
 	if s.title != "" {
