@@ -52,7 +52,10 @@ func Start(t *testing.T, cmd *exec.Cmd, width, height int, answers bool) *Termin
 	}
 	term.before = term.termios()
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	cmd.SysProcAttr.Setsid, cmd.SysProcAttr.Setctty = true, true
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -125,12 +128,9 @@ func (term *Terminal) Resize(width, height int) {
 	}
 }
 
-// Size is the size that the program has taken notice of.
-func (term *Terminal) Size() (width, height int) {
-	term.mu.Lock()
-	defer term.mu.Unlock()
-	return term.screen.width, term.screen.height
-}
+// ScreenSize is the size that the program has taken notice of. It is for use by
+// what Await is given.
+func (term *Terminal) ScreenSize() (width, height int) { return term.screen.width, term.screen.height }
 
 // Screen is the screen as text.
 func (term *Terminal) Screen() string {
