@@ -9,6 +9,7 @@ import (
 	"io"
 	"iter"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -26,13 +27,19 @@ func fed(t *testing.T, within time.Duration, watch func(ctx context.Context, n i
 		ctx, cancel := context.WithTimeout(t.Context(), within)
 		defer cancel()
 		n := 0
-		sent := make(chan tea.Msg, 1000)
+		var mu sync.Mutex // the word of a silence comes from its timer
+		var sent []tea.Msg
 		feed(ctx, func(context.Context) iter.Seq2[api.Status, error] {
 			n++
 			return func(yield func(api.Status, error) bool) { watch(ctx, n, yield) }
-		}, func(msg tea.Msg) { sent <- msg })
-		close(sent)
-		for msg := range sent {
+		}, func(msg tea.Msg) {
+			mu.Lock()
+			defer mu.Unlock()
+			sent = append(sent, msg)
+		})
+		mu.Lock()
+		defer mu.Unlock()
+		for _, msg := range sent {
 			switch msg := msg.(type) {
 			case statusMsg:
 				got = append(got, fmt.Sprintf("status %d", msg.status.Samples))
