@@ -50,6 +50,9 @@ func unprintable(r rune) bool { return !unicode.IsPrint(r) }
 // all that is not ASCII is escaped.
 func Cells(s string) string {
 	s = Clean(s)
+	if !strings.ContainsFunc(s, beyondASCII) {
+		return s
+	}
 	oneByOne := 0
 	for _, r := range s {
 		oneByOne += ansi.StringWidthWc(string(r))
@@ -57,8 +60,10 @@ func Cells(s string) string {
 	if ansi.StringWidth(s) == oneByOne && ansi.StringWidthWc(s) == oneByOne {
 		return s
 	}
-	return escape(s, func(r rune) bool { return r > unicode.MaxASCII })
+	return escape(s, beyondASCII)
 }
+
+func beyondASCII(r rune) bool { return r > unicode.MaxASCII }
 
 // Span prints seconds with three figures at most and a fitting unit.
 func Span(seconds float64) string {

@@ -335,13 +335,15 @@ func TestDecisionsThatRepeatAreOneLine(t *testing.T) {
 
 func TestALongRunKeepsMemoryFlat(t *testing.T) {
 	m := shows(40, 10)
-	tick := 0
+	st, tick := status(0, 5), 0
 	run := func(n int) uint64 {
 		for range n {
 			tick++
-			st := status(tick, 5)
-			st.LastDecision.Reasons = append(st.LastDecision.Reasons, strings.Repeat("x", 1000)+string(rune('a'+tick%26)))
-			st.LastSwap.Time = st.Time
+			st.Time, st.Samples = st.Time.Add(time.Second), st.Samples+1
+			d, s := *st.LastDecision, *st.LastSwap
+			d.Time, s.Time = st.Time, st.Time
+			d.Reasons = []string{strings.Repeat("x", 1000) + string(rune('a'+tick%26))}
+			st.LastDecision, st.LastSwap = &d, &s
 			m.Update(statusMsg{st})
 		}
 		runtime.GC()

@@ -82,7 +82,7 @@ func (f *faulty) View() tea.View {
 func terminal(t *testing.T, fault string, width, height int) *vttest.Terminal {
 	t.Helper()
 	cmd := exec.Command("/proc/self/exe")
-	cmd.Env = []string{childEnv + "=" + fault, "TERM=xterm-256color", "GORACE=atexit_sleep_ms=0"}
+	cmd.Env = []string{childEnv + "=" + fault, "TERM=xterm-256color"}
 	return vttest.Start(t, cmd, width, height, true)
 }
 

@@ -58,8 +58,11 @@ func run(ctx context.Context, o Options, m tea.Model) error {
 	if base, ok := m.(*model); ok && o.Tasks != nil {
 		base.fetch = func() ([]Task, error) { return o.Tasks(ctx) }
 	}
-	program := tea.NewProgram(m, tea.WithContext(ctx), tea.WithInput(o.Input), tea.WithOutput(o.Output), tea.WithEnvironment(o.Environ),
+	program := tea.NewProgram(m, tea.WithInput(o.Input), tea.WithOutput(o.Output), tea.WithEnvironment(o.Environ),
 		tea.WithFPS(framesPerSecond), tea.WithoutSignalHandler())
+	// The program is asked to quit, not killed by its context: it then waits for its
+	// own goroutines.
+	defer context.AfterFunc(ctx, program.Quit)()
 	var g errgroup.Group
 	g.Go(func() (err error) {
 		// A panic would end the process with the terminal in its raw state.
@@ -80,8 +83,6 @@ func run(ctx context.Context, o Options, m tea.Model) error {
 		return fed
 	case errors.Is(err, tea.ErrProgramPanic):
 		return errors.New("the view met a defect of its own, see above")
-	case errors.Is(err, context.Canceled), errors.Is(err, tea.ErrInterrupted):
-		return nil
 	case err != nil:
 		return fmt.Errorf("terminal: %w", err)
 	}

@@ -31,7 +31,7 @@ const mainEnv = "AUTOSA_TEST_MAIN"
 func program(environ []string, args ...string) *exec.Cmd {
 	cmd := exec.Command("/proc/self/exe", args...)
 	cmd.Dir = "/"
-	cmd.Env = append([]string{mainEnv + "=1", "TERM=xterm-256color", "GORACE=atexit_sleep_ms=0"}, environ...)
+	cmd.Env = append([]string{mainEnv + "=1", "TERM=xterm-256color"}, environ...)
 	return cmd
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -27,6 +28,7 @@ type Terminal struct {
 	slave   *os.File // ours, so that the terminal outlives the program
 	before  unix.Termios
 	answers bool
+	reports string        // the directory of the race detector's reports
 	read    chan struct{} // closed when reading has ended
 
 	mu      sync.Mutex
@@ -51,6 +53,14 @@ func Start(t *testing.T, cmd *exec.Cmd, width, height int, answers bool) *Termin
 		t.Fatal(err)
 	}
 	term.before = term.termios()
+	// Reports of the race detector would land on the screen.
+	if term.reports, err = os.MkdirTemp("", "vttest"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(term.reports, 0o777); err != nil { // the program may be another user's
+		t.Fatal(err)
+	}
+	cmd.Env = append(cmd.Env, "GORACE=atexit_sleep_ms=0 exitcode=0 log_path="+filepath.Join(term.reports, "race"))
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
@@ -106,6 +116,7 @@ func (term *Terminal) close() {
 	_ = term.slave.Close()
 	_ = term.master.Close()
 	<-term.read
+	_ = os.RemoveAll(term.reports)
 }
 
 // Send types.
@@ -222,5 +233,29 @@ func (term *Terminal) Wait() int {
 	for _, d := range term.screen.defects {
 		term.t.Error(d)
 	}
+	term.races()
 	return term.cmd.ProcessState.ExitCode()
+}
+
+// knownRace is one of a library: at the end, the descriptor of its epoll instance is
+// closed beside the goroutine that waits on it, whose wait then fails as it should.
+const knownRace = "cancelreader.(*epollCancelReader).Close()"
+
+// races fails the test where the race detector has found something in the program.
+func (term *Terminal) races() {
+	files, err := filepath.Glob(filepath.Join(term.reports, "race.*"))
+	if err != nil {
+		term.t.Fatal(err)
+	}
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			term.t.Fatal(err)
+		}
+		for report := range strings.SplitSeq(string(b), "==================\n") {
+			if strings.Contains(report, "DATA RACE") && !strings.Contains(report, knownRace) {
+				term.t.Error(report)
+			}
+		}
+	}
 }
