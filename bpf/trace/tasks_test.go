@@ -154,25 +154,21 @@ func TestTheRhythmOfASleeperIsItsPeriod(t *testing.T) {
 	const period = 10 * time.Millisecond
 	tracetest.RequireTracer(t)
 	l := tracetest.Sleep(t, tracetest.NewCgroup(t), quietCPU(), period)
-	for attempt := 1; ; attempt++ {
-		got, err := trace.Rhythms(t.Context(), []int{l.PID()}, time.Second)
+	l.Prefer()
+	// On a busy machine it sleeps through some periods: not in every window.
+	eventually(t, "a rhythm of one wakeup a period", func() bool {
+		got, err := trace.Rhythms(t.Context(), []int{l.PID()}, 400*time.Millisecond)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, r := range got {
-			if r.Comm.String() != tracetest.SleeperComm {
-				continue
-			}
-			t.Logf("%+v", r)
-			// The timer does not drift: some come late, and the next one early.
-			if r.Wakeups > 20 && r.Mean > period*9/10 && r.Mean < period*11/10 && r.CV < 0.5 {
-				return
+			if r.Comm.String() == tracetest.SleeperComm {
+				t.Logf("%+v", r)
+				return r.Wakeups > 20 && r.Mean > period*9/10 && r.Mean < period*11/10 && r.CV < 0.5
 			}
 		}
-		if attempt == attempts {
-			t.Fatalf("rhythms %+v, want the period %v", got, period)
-		}
-	}
+		return false
+	})
 }
 
 func TestRhythmsEndWithTheirContext(t *testing.T) {
