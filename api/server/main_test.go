@@ -128,6 +128,7 @@ type fake struct {
 	// watch, if set, makes the channel of a watcher.
 	watch    func(ctx context.Context) <-chan api.Status
 	switchTo func(ctx context.Context, req api.SwitchRequest) (api.SwitchResult, error)
+	trace    func(ctx context.Context, req api.TraceRequest, sink api.TraceSink) error
 	orders   sync.Map // names of the orders that arrived
 }
 
@@ -174,6 +175,19 @@ func (f *fake) Auto(context.Context) (api.Status, error) {
 func (f *fake) Stop(context.Context) (api.Stopping, error) {
 	f.orders.Store("stop", true)
 	return api.Stopping{PID: os.Getpid()}, nil
+}
+
+func (f *fake) Trace(ctx context.Context, req api.TraceRequest, sink api.TraceSink) error {
+	f.orders.Store("trace", req)
+	if f.trace != nil {
+		return f.trace(ctx, req, sink)
+	}
+	return sink.Event(&api.TraceEvent{Kind: api.TraceEnd, End: &api.TraceTotal{}})
+}
+
+func (f *fake) Tasks(_ context.Context, req api.TasksRequest) (api.TaskList, error) {
+	f.orders.Store("tasks", req)
+	return api.TaskList{Tasks: 3}, nil
 }
 
 func newFake() *fake {
