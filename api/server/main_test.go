@@ -45,6 +45,7 @@ func TestMain(m *testing.M) {
 type visit struct {
 	Status  api.Status
 	Refusal *api.Error // of a switch order; nil when it was taken
+	Traced  string     // "yes", or the code of the refusal of a trace
 	Failure string
 	Refused int // connections turned away
 }
@@ -62,6 +63,15 @@ func child(what, socket string) {
 		_, err = c.Switch(context.Background(), api.SwitchRequest{Scheduler: "scx_rusty"})
 		if err != nil && !errors.As(err, &v.Refusal) {
 			v.Failure = err.Error()
+		}
+		v.Traced = "yes"
+		for _, err := range c.Trace(context.Background(), api.TraceRequest{}) {
+			var refusal *api.Error
+			if errors.As(err, &refusal) {
+				v.Traced = string(refusal.Code)
+			} else if err != nil {
+				v.Failure = err.Error()
+			}
 		}
 	case "hold": // 40 connections, until standard input ends
 		var held []net.Conn

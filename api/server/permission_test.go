@@ -71,6 +71,9 @@ func TestAnyoneReadsTheHostAndOnlyOperatorsReadTasksAndGiveOrders(t *testing.T) 
 			if _, ordered := backend.orders.Load("switch"); ordered != tt.may {
 				t.Errorf("order reached the backend: %v, want %v", ordered, tt.may)
 			}
+			if want := map[bool]string{true: "yes", false: string(api.CodeForbidden)}[tt.may]; v.Traced != want {
+				t.Errorf("traced: %s, want %s", v.Traced, want)
+			}
 			switch {
 			case tt.may && v.Refusal != nil:
 				t.Errorf("order refused: %v", v.Refusal)

@@ -58,7 +58,10 @@ func (s *Server) trace(w http.ResponseWriter, r *http.Request) (any, error) {
 	t.enc = json.NewEncoder(t.buf)
 	t.enc.SetEscapeHTML(false)
 	w.Header().Set("Content-Type", "application/x-ndjson")
-	return nil, s.backend.Trace(r.Context(), req, t)
+	if err := s.backend.Trace(r.Context(), req, t); err != nil {
+		return nil, err
+	}
+	return nil, t.Flush()
 }
 
 func (s *Server) tasks(_ http.ResponseWriter, r *http.Request) (any, error) {
