@@ -52,6 +52,9 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		if what == nil {
 			return
 		}
+		if what == http.ErrAbortHandler { // our own, below
+			panic(what)
+		}
 		s.log.Error("panic in a request", "method", r.Method, "path", r.URL.Path, "panic", what, "stack", string(debug.Stack()))
 		if began.yes {
 			panic(http.ErrAbortHandler) // closes the connection: the answer is incomplete

@@ -58,10 +58,14 @@ func (s *Server) trace(w http.ResponseWriter, r *http.Request) (any, error) {
 	t.enc = json.NewEncoder(t.buf)
 	t.enc.SetEscapeHTML(false)
 	w.Header().Set("Content-Type", "application/x-ndjson")
-	if err := s.backend.Trace(r.Context(), req, t); err != nil {
-		return nil, err
+	err = s.backend.Trace(r.Context(), req, t)
+	if err == nil {
+		err = t.Flush()
 	}
-	return nil, t.Flush()
+	if err != nil && r.Context().Err() != nil {
+		return nil, nil // the client has gone: nobody is left to be told
+	}
+	return nil, err
 }
 
 func (s *Server) tasks(_ http.ResponseWriter, r *http.Request) (any, error) {
