@@ -63,7 +63,6 @@ Where no daemon runs it traces by itself, as root.`,
 	fs.BoolVar(&f.rhythm, "rhythm", false, "with --tasks: how regularly they wake up")
 	fs.BoolVar(&f.summary, "summary", true, "end with who made whom wait")
 	fs.BoolVar(&f.noSummary, "no-summary", false, "end without a summary")
-	cmd.MarkFlagsMutuallyExclusive("summary", "no-summary")
 	return cmd
 }
 
@@ -73,6 +72,17 @@ func (a *app) trace(cmd *cobra.Command, f *traceFlags) error {
 	}
 	if cmd.Flags().Changed("min-wait") && f.req.MinWait == 0 {
 		return usagef(cmd, "min-wait: must be positive; every context switch is what --switches shows")
+	}
+	if f.noSummary && cmd.Flags().Changed("summary") {
+		return usagef(cmd, "--summary and --no-summary exclude each other")
+	}
+	for _, filter := range []struct {
+		name  string
+		empty bool
+	}{{"pid", len(f.req.PIDs) == 0}, {"comm", f.req.Comm == ""}, {"cgroup", len(f.req.Cgroups) == 0}} {
+		if filter.empty && cmd.Flags().Changed(filter.name) {
+			return usagef(cmd, "--%s is empty: it would choose everything", filter.name)
+		}
 	}
 	c, err := a.client()
 	if err != nil {
