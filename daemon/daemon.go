@@ -47,6 +47,7 @@ type Daemon struct {
 	observe  string // why autosa can only observe; empty when it can act
 	status   atomic.Pointer[api.Status]
 	watchers watchers
+	traces   traces
 	orders   chan order
 	phases   chan scx.Progress // steps of the swap under way
 	stop     chan struct{}     // closed once, by the first Stop
@@ -146,6 +147,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 // the kernel's word for it awaited. Run calls it.
 func (d *Daemon) Close() error {
 	d.watchers.close()
+	d.traces.close()
 	var errs []error
 	if d.hands != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
