@@ -63,12 +63,10 @@ func New(opts Options) (*Daemon, error) {
 	if err != nil {
 		return nil, err
 	}
-	l, err := acquireLock(lockPath(os.Geteuid()))
-	if err != nil {
+	d := newDaemon(opts, pc)
+	if err := d.claim(); err != nil {
 		return nil, err
 	}
-	d := newDaemon(opts, pc)
-	d.lock = l
 	if err := d.open(); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
@@ -100,7 +98,7 @@ func (d *Daemon) open() error {
 		return err
 	}
 	d.list = cat
-	if d.observe = whyObserve(d.kernel); d.observe != "" {
+	if d.observe = d.whyObserve(); d.observe != "" {
 		return nil
 	}
 	sw, err := scx.NewSwitcher(scx.Options{
@@ -121,17 +119,6 @@ func (d *Daemon) progressed(p scx.Progress) {
 	case d.phases <- p:
 	default:
 	}
-}
-
-// whyObserve says why schedulers cannot be changed here, "" when they can.
-func whyObserve(k scx.Kernel) string {
-	if !k.Supported() {
-		return "this kernel has no sched_ext (it takes Linux 6.12 or newer with CONFIG_SCHED_CLASS_EXT=y)"
-	}
-	if err := scx.CheckPermission(); err != nil {
-		return err.Error()
-	}
-	return ""
 }
 
 // Run does the daemon's work until ctx ends or Stop is called, takes back what

@@ -98,6 +98,9 @@ func (l *loop) run(ctx context.Context) {
 
 // restore takes up the operator's choice from before a restart.
 func (l *loop) restore() {
+	if l.opts.ObserveOnly != "" {
+		return
+	}
 	p, err := l.store.load(time.Now())
 	if err != nil {
 		l.warn(err.Error())
