@@ -265,7 +265,7 @@ func hostile(t testing.TB) map[string][]byte {
 		"a bomb that says its size":    append(begin(), forge(0, bomb, 128<<20)...),
 		"a block of 2 GiB":             append(begin(), lengths...),
 		"a record of 4 GiB":            block(append(huge, make([]byte, 100)...)),
-		"half a million groups":             block(forgeFrame(TypeSample, 0, groups)),
+		"half a million groups":        block(forgeFrame(TypeSample, 0, groups)),
 		"a bucket that is not there":   block(forgeFrame(TypeSample, 0, `{"interval_ns":1,"cpus":1,"host":{"run_h":[4000000000,1]}}`)),
 		"a deep nest":                  block(forgeFrame(TypeState, 0, strings.Repeat(`{"config":`, 1<<18))),
 		"no interval":                  block(forgeFrame(TypeSample, 0, `{"interval_ns":0,"cpus":1}`)),

@@ -30,8 +30,10 @@ type Reader struct {
 	end       *End
 	done      bool
 
-	// OnBlock, if set, is called with each whole block, after its content was
-	// unpacked and before its records are returned.
+	first *Block // what NewReader has read
+
+	// OnBlock, if set, is called with each whole block that Next unpacks, before
+	// its records are returned. NewReader unpacks the first one, see First.
 	OnBlock func(Block)
 }
 
@@ -95,7 +97,10 @@ func NewReader(r io.Reader) (*Reader, error) {
 		return nil, fmt.Errorf("decompressor: %w", err)
 	}
 	rd := &Reader{in: in, dec: dec}
-	return rd, rd.readHeader()
+	rd.OnBlock = func(b Block) { rd.first = &b }
+	err = rd.readHeader()
+	rd.OnBlock = nil
+	return rd, err
 }
 
 // foreign says what a file is instead, as far as its first bytes tell.
@@ -156,6 +161,14 @@ func (r *Reader) Header() (Header, bool) {
 		return Header{}, false
 	}
 	return *r.header, true
+}
+
+// First is the block that NewReader has read; false where it is damaged.
+func (r *Reader) First() (Block, bool) {
+	if r.first == nil {
+		return Block{}, false
+	}
+	return *r.first, true
 }
 
 // Summary says what has been read so far.
