@@ -233,7 +233,7 @@ func (p *replayPage) summary(r *engine.Result) error {
 	}
 	switch {
 	case r.Different > 0:
-		fmt.Fprintf(p.out, "%d of %s differ from what was recorded\n", r.Different, count(int(r.Compared), "decision"))
+		fmt.Fprintf(p.out, "%d of %d decisions differ from what was recorded\n", r.Different, r.Compared)
 	case r.DifferentStates > 0:
 		fmt.Fprintf(p.out, "the decisions are as recorded, but what is remembered differs in %d of %s\n", r.DifferentStates, count(int(r.States), "state"))
 	case p.whatIf:
