@@ -74,6 +74,7 @@ func inCharge(st api.Status, name, prefix string) bool {
 // kernel; SIGTERM leaves the kernel's own scheduler and exit code 0. The run is
 // recorded, and replays to the decisions that the daemon logged.
 func TestVMAutoFollowsTheWorkload(t *testing.T) {
+	guest.On(t, "6.18", "7.2")
 	guest.SchedExt(t)
 	guest.Scheduler(t, "scx_rusty")
 	guest.Scheduler(t, "scx_lavd")
@@ -135,6 +136,7 @@ func TestVMAutoFollowsTheWorkload(t *testing.T) {
 }
 
 func TestVMKilledDaemonLeavesNoSchedulerBehind(t *testing.T) {
+	guest.On(t, "6.18", "7.2")
 	guest.SchedExt(t)
 	guest.Scheduler(t, "scx_rusty")
 	a := startInVM(t)

@@ -50,6 +50,7 @@ func TestVMResultsReachTheHost(t *testing.T) {
 }
 
 func TestVMRealSchedulersAnswerWithTheirVersion(t *testing.T) {
+	On(t, "6.18")
 	for _, name := range []string{"scx_rusty", "scx_lavd", "scx_bpfland", "scx_flash"} {
 		t.Run(name, func(t *testing.T) {
 			out, err := exec.Command(Scheduler(t, name), "--version").CombinedOutput()
@@ -87,6 +88,7 @@ func TestVMRealSchedulerTakesChargeAndLeaves(t *testing.T) {
 }
 
 func TestVMSlowDiskTakesAsLongAsItSays(t *testing.T) {
+	On(t, "6.12")
 	dev := NullBlock(t)
 	// Past the page cache: the kernel, or udev, reads a new disk's first pages by itself.
 	f, err := os.OpenFile(dev, os.O_RDONLY|syscall.O_DIRECT, 0)
