@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -36,8 +37,9 @@ func serving() (workload.Sample, error) {
 	return s, nil
 }
 
-// tapeOf records until end is called, which returns what was recorded.
-func tapeOf(b *bench, w io.Writer) (end func()) {
+// tapeOf records into w until end is called. It returns when the recording has
+// begun.
+func tapeOf(b *bench, w *gate) (end func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- b.Record(ctx, w) }()
@@ -51,6 +53,12 @@ func tapeOf(b *bench, w io.Writer) (end func()) {
 		})
 	}
 	b.t.Cleanup(end)
+	const begun = 3 // writes: the magic, the header, the first state
+	for deadline := time.Now().Add(2 * time.Minute); w.writes.Load() < begun; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			b.t.Fatal("the recording did not begin within two minutes")
+		}
+	}
 	return end
 }
 
@@ -88,8 +96,8 @@ func (l *listing) Next() (recording.Record, error) {
 func TestRecordedRunIsReplayedToItsDecisions(t *testing.T) {
 	b := newBench(t, benchConfig(t)).run()
 	b.await("a run under way", func(st api.Status) bool { return st.Swaps > 0 && st.Samples > 10 })
-	var tape bytes.Buffer
-	end := tapeOf(b, &tape)
+	tape := newGate()
+	end := tapeOf(b, tape)
 	samples := func() { b.more(20) }
 	samples()
 	b.source.set(serving)
@@ -114,7 +122,7 @@ func TestRecordedRunIsReplayedToItsDecisions(t *testing.T) {
 	b.more(stateEvery)
 	b.end()
 	end()
-	res, sum, swaps := replay(t, tape.Bytes())
+	res, sum, swaps := replay(t, tape.bytes())
 	if !sum.Complete || res.Compared < stateEvery || res.States == 0 || res.Unsure > 0 {
 		t.Errorf("complete %t, replay %+v, damages %v", sum.Complete, res, sum.Damages)
 	}
@@ -123,50 +131,62 @@ func TestRecordedRunIsReplayedToItsDecisions(t *testing.T) {
 	}
 }
 
-// more waits for so many further samples.
+// more waits for so many further samples, however slow the machine is.
 func (b *bench) more(n uint64) {
 	b.t.Helper()
 	from := b.Status().Samples
-	b.await("samples", func(st api.Status) bool { return st.Samples >= from+n })
+	for deadline := time.Now().Add(2 * time.Minute); b.Status().Samples < from+n; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			b.t.Fatalf("not %d samples within two minutes", n)
+		}
+	}
 }
 
-// gate is a writer that takes nothing while it is shut.
+// gate is a writer that takes nothing after it was shut, until it is opened.
 type gate struct {
-	mu   sync.Mutex
-	buf  bytes.Buffer // guarded by mu
-	open sync.Mutex
+	mu     sync.Mutex
+	buf    bytes.Buffer // guarded by mu
+	isShut atomic.Bool
+	opened chan struct{}
+	once   sync.Once
+	writes atomic.Int64
 }
+
+func newGate() *gate { return &gate{opened: make(chan struct{})} }
+
+func (g *gate) open() { g.once.Do(func() { close(g.opened) }) }
 
 func (g *gate) Write(p []byte) (int, error) {
-	g.open.Lock()
-	defer g.open.Unlock()
+	if g.isShut.Load() {
+		<-g.opened
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.writes.Add(1)
 	return g.buf.Write(p)
 }
 
-func (g *gate) len() int {
+// bytes is what was written.
+func (g *gate) bytes() []byte {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.buf.Len()
+	return bytes.Clone(g.buf.Bytes())
 }
 
 // Whoever takes records too slowly loses some and delays nobody; the loss is in
 // the recording, and what follows it is replayed from a state of its own.
 func TestSlowTapeLosesRecordsSaysSoAndDelaysNobody(t *testing.T) {
 	b := newBench(t, benchConfig(t)).run()
-	var tape gate
-	end := tapeOf(b, &tape)
-	for tape.len() < 3000 {
-		b.more(1)
-	}
-	tape.open.Lock()
+	tape := newGate()
+	end := tapeOf(b, tape)
+	t.Cleanup(tape.open) // before the end of the recording is awaited
+	tape.isShut.Store(true)
 	b.more(2 * tapeRecords)
-	tape.open.Unlock()
+	tape.open()
 	b.more(3 * tapeRecords / 2)
 	b.end()
 	end()
-	res, sum, _ := replay(t, tape.buf.Bytes())
+	res, sum, _ := replay(t, tape.bytes())
 	if sum.Records[recording.TypeGap] == 0 || res.Lost == 0 || sum.Records[recording.TypeState] < 2 || !sum.Complete {
 		t.Errorf("records %v, replay %+v", sum.Records, res)
 	}
@@ -182,11 +202,10 @@ func TestRecordingEndsWithItsWriterItsContextAndTheDaemon(t *testing.T) {
 	if err := b.Record(context.Background(), writerFunc(func([]byte) (int, error) { return 0, broken })); !errors.Is(err, broken) {
 		t.Errorf("a writer that fails: %v", err)
 	}
-	var given bytes.Buffer
-	end := tapeOf(b, &given)
-	b.more(5)
+	given := newGate()
+	end := tapeOf(b, given)
 	end()
-	if _, sum, _ := replay(t, given.Bytes()); sum.Complete || sum.Records[recording.TypeSample] == 0 {
+	if _, sum, _ := replay(t, given.bytes()); sum.Complete || sum.Records[recording.TypeState] != 1 {
 		t.Errorf("given up: %+v", sum.Records)
 	}
 	b.end()
