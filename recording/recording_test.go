@@ -232,13 +232,13 @@ func bits(a, b reflect.Value) bool {
 			}
 		}
 		return true
-	default:
-		return reflect.DeepEqual(a.Interface(), b.Interface())
 	case reflect.Pointer:
 		if a.IsNil() || b.IsNil() {
 			return a.IsNil() == b.IsNil()
 		}
 		return bits(a.Elem(), b.Elem())
+	default:
+		return reflect.DeepEqual(a.Interface(), b.Interface())
 	}
 }
 

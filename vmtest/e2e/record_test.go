@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/exec"
 	"slices"
-	"strings"
 	"testing"
 
 	"autosa/engine"
@@ -97,27 +96,4 @@ func survivesAlteration(t *testing.T, file string, times int) {
 	if compared == 0 {
 		t.Errorf("in none of %d altered recordings anything could be compared", times)
 	}
-}
-
-// changes are the decisions that the daemon logs: those that ask for something
-// and say something else than the one before.
-func changes(decisions []recording.Decision) []string {
-	var out []string
-	before := ""
-	for _, d := range decisions {
-		words := []string{d.Action, string(d.Arm.Scheduler)}
-		for _, a := range d.Arm.Args {
-			words = append(words, string(a))
-		}
-		now := strings.Join(words, " ")
-		if now != before && d.Action != "keep" {
-			reasons := make([]string, 0, len(d.Reasons))
-			for _, r := range d.Reasons {
-				reasons = append(reasons, string(r))
-			}
-			out = append(out, now+": "+strings.Join(reasons, "; "))
-		}
-		before = now
-	}
-	return out
 }

@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -82,6 +83,29 @@ func (r *tape) check(t *testing.T, a *autosa, swaps int) {
 	survivesAlteration(t, r.file, 8)
 	st, _ := os.Stat(r.file)
 	t.Logf("%d samples, %d decisions, %d swaps in %d bytes; checked in %v", sum.Samples, sum.Decisions, len(got), st.Size(), time.Since(began))
+}
+
+// changes are the decisions that the daemon logs: those that ask for something
+// and say something else than the one before.
+func changes(decisions []recording.Decision) []string {
+	var out []string
+	before := ""
+	for _, d := range decisions {
+		words := []string{d.Action, string(d.Arm.Scheduler)}
+		for _, a := range d.Arm.Args {
+			words = append(words, string(a))
+		}
+		now := strings.Join(words, " ")
+		if now != before && d.Action != "keep" {
+			reasons := make([]string, 0, len(d.Reasons))
+			for _, r := range d.Reasons {
+				reasons = append(reasons, string(r))
+			}
+			out = append(out, now+": "+strings.Join(reasons, "; "))
+		}
+		before = now
+	}
+	return out
 }
 
 func endsWith(all, end []string) bool {
