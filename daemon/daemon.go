@@ -47,6 +47,7 @@ type Daemon struct {
 	observe  string // why autosa can only observe; empty when it can act
 	status   atomic.Pointer[api.Status]
 	watchers watchers
+	traces   traces
 	orders   chan order
 	tapes    chan *tape
 	phases   chan scx.Progress // steps of the swap under way
@@ -88,7 +89,8 @@ func newDaemon(opts Options, pc policy.Config) *Daemon {
 func (d *Daemon) open() error {
 	c := d.opts.Config
 	source, err := collector.New(collector.Options{
-		Logger: d.opts.Logger.With("component", "collector"), Groups: c.Tracer.Groups, WaitThreshold: c.Tracer.WaitThreshold,
+		Logger: d.opts.Logger.With("component", "collector"), Groups: c.Tracer.Groups, Slots: c.Tracer.Slots,
+		EventsPerSecond: c.Tracer.EventsPerSecond, RingBytes: c.Tracer.RingBytes, WaitThreshold: c.Tracer.WaitThreshold, Budget: c.Tracer.Budget,
 	})
 	if err != nil {
 		return fmt.Errorf("start the collector: %w", err)
@@ -146,6 +148,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 // the kernel's word for it awaited. Run calls it.
 func (d *Daemon) Close() error {
 	d.watchers.close()
+	d.traces.close()
 	var errs []error
 	if d.hands != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)

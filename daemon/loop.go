@@ -196,7 +196,7 @@ func (l *loop) tick(ctx context.Context, now time.Time) {
 func (l *loop) sample(now time.Time, s *workload.Sample) {
 	l.st.Samples++
 	l.st.Waits, l.st.PSI, l.st.Events = apiWaits(s), apiPSI(s.PSI), apiEvents(&s.Events)
-	l.st.Tracer = apiTracer(s.Tracer, residentBytes())
+	l.st.Tracer = apiTracer(s, residentBytes())
 	if l.swap != nil || l.skip > 0 {
 		if l.swap == nil {
 			l.skip--
