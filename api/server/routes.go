@@ -42,6 +42,7 @@ var routes = []route{
 	{http.MethodPost, api.PathSwitch, operators, (*Server).switchTo},
 	{http.MethodPost, api.PathAuto, operators, (*Server).auto},
 	{http.MethodPost, api.PathStop, operators, (*Server).stop},
+	{http.MethodGet, api.PathRecord, operators, (*Server).record},
 }
 
 func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {

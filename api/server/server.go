@@ -42,6 +42,7 @@ type Backend interface {
 	Switch(ctx context.Context, req api.SwitchRequest) (api.SwitchResult, error)
 	Auto(ctx context.Context) (api.Status, error)
 	Stop(ctx context.Context) (api.Stopping, error)
+	Recorder
 }
 
 // Options are a server's settings. Backend and Logger are required.
