@@ -146,6 +146,18 @@ func DiskFile(t testing.TB) string {
 	return ""
 }
 
+// Await ends the test when cond does not become true, however slow the machine:
+// after minutes.
+func Await(t testing.TB, what string, cond func() bool) {
+	t.Helper()
+	const limit = 3 * time.Minute
+	for deadline := time.Now().Add(limit); !cond(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: not within %v", what, limit)
+		}
+	}
+}
+
 // Load is a running load. It is killed with its test.
 type Load struct {
 	t   testing.TB
