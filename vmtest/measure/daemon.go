@@ -18,7 +18,7 @@ import (
 )
 
 // readyTime bounds the wait for a daemon that answers and traces.
-const readyTime = time.Minute
+const readyTime = 3 * time.Minute
 
 // Daemon is a daemon that was started to be measured. Stop it.
 type Daemon struct {
