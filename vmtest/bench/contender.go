@@ -3,7 +3,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +20,7 @@ import (
 
 	"autosa/bpf/trace"
 	"autosa/bpf/trace/tracetest/reference"
+	"autosa/vmtest/measure"
 )
 
 // contender is something that traces the scheduler, or the empty program that shows what being called costs.
@@ -115,47 +115,26 @@ func cgroupRoot() (string, error) {
 	return "", errors.New("no cgroup v2 hierarchy is mounted")
 }
 
-func startRunqlat(context.Context) (int, func() error, error) {
+func startRunqlat(ctx context.Context) (int, func() error, error) {
 	bin, err := exec.LookPath("runqlat")
 	if err != nil {
 		return 0, nil, fmt.Errorf("%w: install the package libbpf-tools (vmtest/prepare.sh does)", err)
 	}
-	var out bytes.Buffer
-	cmd := exec.Command(bin, "86400", "1") // one interval that does not end
-	cmd.Stdout, cmd.Stderr = &out, &out
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := cmd.Start(); err != nil {
+	p, err := launch(bin, "86400", "1") // one interval that does not end
+	if err != nil {
 		return 0, nil, err
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	stop := func() error {
-		_ = cmd.Process.Signal(syscall.SIGINT)
-		select {
-		case <-ended: // its code does not matter any more
-			return nil
-		case <-time.After(10 * time.Second):
-			return errors.Join(errors.New("runqlat did not end within 10 s of SIGINT"), cmd.Process.Kill(), <-ended)
+	pid, stop := p.cmd.Process.Pid, func() error { return p.end(syscall.SIGINT) }
+	for range 600 {
+		if err := errors.Join(p.early(), measure.Sleep(ctx, 100*time.Millisecond)); err != nil {
+			return 0, nil, errors.Join(err, stop())
+		}
+		// Its hooks are links, opened one by one after the programs: a wakeup, a new task's wakeup and a switch.
+		if links, err := fdinfo(pid, "link_id"); err == nil && len(links) >= 3 {
+			return pid, stop, nil
 		}
 	}
-	for range 100 {
-		select {
-		case err := <-ended:
-			return 0, nil, fmt.Errorf("runqlat ended at its start: %w: %s", err, bytes.TrimSpace(out.Bytes()))
-		case <-time.After(100 * time.Millisecond):
-		}
-		// Its hooks are links, opened one by one after the programs; a wakeup, a new task's wakeup and a switch.
-		if links, err := count(cmd.Process.Pid, "link_id"); err == nil && links >= 3 {
-			return cmd.Process.Pid, stop, nil
-		}
-	}
-	return 0, nil, errors.Join(errors.New("runqlat has not attached its programs within 10 s"), stop())
-}
-
-// count counts the different values of a key in the descriptors of a process.
-func count(pid int, key string) (int, error) {
-	ids, err := fdinfo(pid, key)
-	return len(ids), err
+	return 0, nil, errors.Join(errors.New("runqlat has not attached its programs within a minute"), stop())
 }
 
 // programsOf are the BPF programs that a process has open, by themselves or through links, as its descriptors say: what

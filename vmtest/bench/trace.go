@@ -3,12 +3,10 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"runtime"
 	"strings"
 	"syscall"
@@ -91,42 +89,13 @@ func loads(s settings) []workload {
 	}
 }
 
-// start starts the load and returns what ends it.
-func (l workload) start() (stop func() error, err error) {
-	cmd := exec.Command(l.argv[0], l.argv[1:]...)
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start the load: %w", err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	return func() error {
-		select {
-		case err := <-ended:
-			return fmt.Errorf("the load %s ended by itself: %w: %s", l.command(), err, out.String())
-		default:
-		}
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		select {
-		case <-ended:
-			return nil
-		case <-time.After(20 * time.Second):
-			_ = unix.Kill(-cmd.Process.Pid, unix.SIGKILL)
-			<-ended
-			return fmt.Errorf("the load %s did not end within 20 s of SIGTERM", l.command())
-		}
-	}, nil
-}
-
 // onLoad measures every contender in turns on one load.
 func (s settings) onLoad(ctx context.Context, l workload) (results []result, err error) {
-	stop, err := l.start()
+	p, err := launch(l.argv...)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, stop()) }()
+	defer func() { err = errors.Join(err, p.end(syscall.SIGTERM)) }()
 	if err := measure.Sleep(ctx, 4*settle); err != nil {
 		return nil, err
 	}

@@ -57,13 +57,13 @@ func (g grid) run(ctx context.Context, again bool) error {
 		for _, rate := range g.rates {
 			n++
 			name := cell(groups, rate)
-			f, ok := done.Cells[name]
-			if ok {
+			if _, ok := done.Cells[name]; ok {
 				fmt.Fprintf(os.Stderr, "[%d/%d] %s: measured before\n", n, total, name)
 				continue
 			}
 			fmt.Fprintf(os.Stderr, "[%d/%d] %s: %v …\n", n, total, name, g.length)
-			if f, err = g.measure(ctx, groups, rate); err != nil {
+			f, err := g.measure(ctx, groups, rate)
+			if err != nil {
 				return fmt.Errorf("%s: %w", name, err)
 			}
 			done.Cells[name] = f

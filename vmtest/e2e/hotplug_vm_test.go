@@ -27,8 +27,9 @@ func TestVMCPUsGoingOfflineAndOnlineChangeNoClass(t *testing.T) {
 	}
 	t.Cleanup(func() { set("1") })
 	a := startInVM(t, "--no-auto-switch")
-	guest.Load(t, "spin", "-n", "1", "-cpu", "0")
-	st := a.await(soon, "compute", func(st api.Status) bool { return st.Workload.Class == workload.Compute && st.Workload.Confidence > 0.7 })
+	// So much that it is the same class with one CPU and with two.
+	guest.Load(t, "build", "-n", "8")
+	st := a.await(soon, "batch", func(st api.Status) bool { return st.Workload.Class == workload.Batch && st.Workload.Confidence > 0.7 })
 	cycles := 2
 	if os.Getenv("AUTOSA_SOAK") != "" {
 		cycles = 60
@@ -46,8 +47,8 @@ func TestVMCPUsGoingOfflineAndOnlineChangeNoClass(t *testing.T) {
 		}
 	}
 	t.Logf("counted: %d cycles off and on, classes %v, losses %v", cycles, classes, st.Tracer.Losses)
-	if len(classes) != 1 || classes[0] != workload.Compute || !st.Workload.Since.Equal(since) {
-		t.Errorf("classes were %v since %v, want compute all the time since %v", classes, st.Workload.Since, since)
+	if len(classes) != 1 || classes[0] != workload.Batch || !st.Workload.Since.Equal(since) {
+		t.Errorf("classes were %v since %v, want batch all the time since %v", classes, st.Workload.Since, since)
 	}
 	if st.Tracer.Source != workload.SourceBPF {
 		t.Errorf("the tracer's source is %s: %s", st.Tracer.Source, st.Tracer.Reason)
