@@ -160,9 +160,12 @@ func (j job) judge(text string, ok bool) outcome {
 	}
 	switch {
 	case !ok:
-		o.Result, o.Reason = fails, strings.TrimSpace(failedLine.FindString(text))
-		if o.Reason == "" {
-			o.Reason = lastLine(text)
+		o.Result, o.Reason = fails, lastLine(text)
+		for _, line := range failedLine.FindAllString(text, -1) {
+			if !strings.Contains(line, "counted: ") {
+				o.Reason = strings.TrimSpace(line)
+				break
+			}
 		}
 	case strings.Contains(text, j.pass):
 	case skippedLine.MatchString(text):

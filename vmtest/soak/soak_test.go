@@ -90,7 +90,8 @@ func TestOutcomesAreReadFromWhatGoTestPrints(t *testing.T) {
 	}{
 		{"passed", "=== RUN   TestA\n    a_test.go:9: counted: 3 tasks, 0 lost\n--- PASS: TestA (0.80s)\nPASS\nok  \tautosa/x\t1s\n", here, true, passed, "",
 			[]string{"3 tasks, 0 lost"}},
-		{"failed", "=== RUN   TestA\n    a_test.go:9: 3 is not 4\n--- FAIL: TestA (0.80s)\nFAIL\n", here, false, fails, "a_test.go:9: 3 is not 4", nil},
+		{"failed", "=== RUN   TestA\n    a_test.go:8: counted: 3\n    a_test.go:9: 3 is not 4\n--- FAIL: TestA (0.80s)\nFAIL\n", here, false, fails,
+			"a_test.go:9: 3 is not 4", []string{"3"}},
 		{"did not compile", "# autosa/x\nx.go:1: no\nFAIL\tautosa/x [build failed]\n", here, false, fails, "FAIL\tautosa/x [build failed]", nil},
 		{"skipped", "=== RUN   TestA\n    a_test.go:9: needs root\n--- SKIP: TestA (0.00s)\nPASS\n", here, true, skipped, "needs root", nil},
 		{"no such test", "testing: warning: no tests to run\nPASS\nok  \tautosa/x\t1s [no tests to run]\n", here, true, fails,
