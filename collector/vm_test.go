@@ -16,14 +16,20 @@ import (
 )
 
 func TestVMSamplesOfAKnownLoadAddUpToTheKernelsAccounting(t *testing.T) {
+	guest.Tracing(t)
 	guest.On(t, "6.12")
 	TestSamplesOfAKnownLoadAddUpToTheKernelsAccounting(t)
 }
 
-func TestVMTracerStatsAreComplete(t *testing.T) { TestTracerStatsAreComplete(t) }
+func TestVMTracerStatsAreComplete(t *testing.T) {
+	guest.Tracing(t)
+	guest.On(t, "6.18")
+	TestTracerStatsAreComplete(t)
+}
 
 // A quota of half a CPU holds a spinner back for half the time.
 func TestVMThrottledTimeIsTheQuotas(t *testing.T) {
+	guest.Tracing(t)
 	guest.On(t, "6.12")
 	guest.Series(t)
 	c := traced(t, Options{})
@@ -49,6 +55,7 @@ func TestVMThrottledTimeIsTheQuotas(t *testing.T) {
 
 // The fallback sees the same run-queue wait as the tracer, as a total.
 func TestVMFallbackAgreesWithTheTracerOnWait(t *testing.T) {
+	guest.Tracing(t)
 	guest.On(t, "6.12")
 	guest.Series(t)
 	bpf := traced(t, Options{})

@@ -414,9 +414,16 @@ func TestStopDuringASwapEndsItAnswersEveryoneAndCloses(t *testing.T) {
 func TestSchedulerThatDiesIsSaidAndRests(t *testing.T) {
 	b := newBench(t, benchConfig(t)).run()
 	b.await("scx_rusty in charge", inCharge("scx_rusty"))
-	b.hands.set(scx.InCharge{Name: api.EEVDF, Owner: scx.OwnerKernel, Kernel: scx.KernelState{Supported: true, State: scx.StateDisabled, EnableSeq: 1}}, nil)
+	gone := scx.InCharge{Name: api.EEVDF, Owner: scx.OwnerKernel, Kernel: scx.KernelState{Supported: true, State: scx.StateDisabled, EnableSeq: 1}}
+	// The kernel's word comes first, the news of why a while after.
+	gone.Unsettled = true
+	b.hands.set(gone, nil)
+	b.await("EEVDF in charge", func(st api.Status) bool { return st.Scheduler.Name == api.EEVDF })
+	time.Sleep(200 * time.Millisecond)
 	target := scx.Target{Name: "scx_rusty", Args: []string{"--slice-us-underutil", "20000"}}
 	b.hands.events <- scx.Event{Kind: scx.EventEjected, Target: target, Reason: "runnable task stall"}
+	gone.Unsettled = false
+	b.hands.set(gone, nil)
 	b.await("the death in the warnings", func(st api.Status) bool {
 		return st.Scheduler.Name == api.EEVDF && strings.Contains(strings.Join(st.Warnings, "\n"), "runnable task stall")
 	})

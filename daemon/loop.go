@@ -169,10 +169,11 @@ func (l *loop) modeReason() string {
 func (l *loop) tick(ctx context.Context, now time.Time) {
 	s, err := l.source.Collect(now)
 	l.trouble("collector", err)
-	l.truth()
+	settled := l.truth()
+	l.hear()
 	if err == nil {
 		l.sample(&s)
-		if l.swap == nil {
+		if l.swap == nil && settled {
 			l.decide(ctx, now)
 		}
 	}
@@ -212,16 +213,18 @@ func (l *loop) host() workload.Classification {
 	}
 }
 
-// truth reads what the kernel says is in charge.
-func (l *loop) truth() {
+// truth reads what the kernel says is in charge. It returns false where that is
+// no ground for a decision: it could not be read, or the scheduler has just gone
+// and the event that says why is still to come.
+func (l *loop) truth() bool {
 	if l.hands == nil {
 		l.foreignWithoutHands()
-		return
+		return true
 	}
 	c, err := l.hands.InCharge()
 	l.trouble("kernel state", err)
 	if err != nil {
-		return
+		return false
 	}
 	if c.Name != l.st.Scheduler.Name || c.Kernel.Ops != l.st.Scheduler.Ops {
 		l.log.Info("in charge", "scheduler", c.Name, "ops", c.Kernel.Ops, "owner", string(c.Owner))
@@ -229,6 +232,26 @@ func (l *loop) truth() {
 	l.st.Kernel.State, l.st.Kernel.EnableSeq = string(c.Kernel.State), c.Kernel.EnableSeq
 	l.st.Scheduler = api.InCharge{
 		Name: c.Name, Ops: c.Kernel.Ops, Args: list(c.Args), PID: c.PID, Since: c.Since, Owner: api.Owner(c.Owner),
+	}
+	return !c.Unsettled
+}
+
+// hear takes the events that have come: a decision must know of a death that the
+// kernel's word already shows.
+func (l *loop) hear() {
+	if l.hands == nil {
+		return
+	}
+	for {
+		select {
+		case e, ok := <-l.hands.Events():
+			if !ok {
+				return
+			}
+			l.event(e)
+		default:
+			return
+		}
 	}
 }
 

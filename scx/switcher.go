@@ -55,6 +55,7 @@ type Switcher struct {
 	current *running // guarded by mu; ours that was proved and has not ended
 	pending *running // guarded by mu; ours that is coming up
 	closed  bool     // guarded by mu
+	ending  int      // guarded by mu; ended by themselves, their events not sent yet
 	seen    sighting // guarded by mu
 }
 
@@ -153,6 +154,7 @@ func (s *Switcher) attribute(ks KernelState) InCharge {
 		in.Owner = OwnerAutosa
 		in.Name, in.Args, in.PID = ours.target.Name, ours.target.Args, ours.proc.PID()
 	}
+	in.Unsettled = s.ending > 0 || s.current != nil && !s.current.stopping && ours != s.current
 	if now := (sighting{owner: in.Owner, ops: in.Ops, seq: ks.EnableSeq}); !s.seen.same(now) {
 		now.since = time.Now()
 		s.seen = now

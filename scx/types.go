@@ -87,6 +87,10 @@ type InCharge struct {
 	// when the Switcher first saw it.
 	Since  time.Time
 	Kernel KernelState
+	// Unsettled is true when autosa's scheduler is out of charge without an order
+	// and the [Event] that says what became of it is still to come: it may
+	// register itself anew. Events of what is settled are in the channel already.
+	Unsettled bool
 }
 
 // EventKind says what happened to a scheduler of autosa's that nobody ordered.

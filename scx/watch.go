@@ -201,10 +201,18 @@ func (s *Switcher) inspect(r *running) (bool, error) {
 func (s *Switcher) ended(r *running, hung bool) {
 	s.mu.Lock()
 	ordered := r.stopping
+	if !ordered {
+		s.ending++
+	}
 	s.mu.Unlock()
 	if ordered {
 		return
 	}
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.ending--
+	}()
 	look := time.NewTicker(5 * time.Millisecond)
 	for deadline := time.Now().Add(settleTime); time.Now().Before(deadline); <-look.C {
 		if loaded, err := s.loaded(r, false); err == nil && !loaded {
@@ -241,6 +249,7 @@ func (s *Switcher) ended(r *running, hung bool) {
 	if err != nil {
 		s.log.Warn("cannot see what is in charge", "err", err)
 	}
+	in.Unsettled = false // with this event
 	e.InCharge = in
 	s.log.Warn("scheduler lost", "scheduler", r.target.Name, "kind", e.Kind, "exit", exit.String(), "reason", e.Reason, "in_charge", in.Name)
 	s.emit(e)

@@ -36,7 +36,26 @@ while :; do sleep 0.02
 done`)
 			s := k.switcher(Options{ReadyTimeout: 2 * time.Second})
 			pid := mustSwitch(t, s, "rusty", "-v").InCharge.PID
+			// From the moment that it is gone until its event can be read, nothing is settled.
+			settled := make(chan bool, 1)
+			go func() {
+				for ; ; time.Sleep(100 * time.Microsecond) {
+					in, err := s.InCharge()
+					if len(s.Events()) > 0 || err != nil {
+						settled <- false
+						return
+					}
+					if in.Owner == OwnerKernel && !in.Unsettled {
+						settled <- len(s.Events()) == 0
+						return
+					}
+				}
+			}()
 			c.lose(k, pid)
+			early := <-settled
+			if early {
+				t.Error("said to be settled before its event came")
+			}
 			select {
 			case e := <-s.Events():
 				if e.Kind != c.kind || e.PID != pid || e.Exit == nil || e.Exit.Requested && name != "stays though ejected" || !strings.Contains(e.Reason, c.text) || strings.Join(e.Target.Args, " ") != "-v" {

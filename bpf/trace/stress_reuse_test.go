@@ -33,11 +33,19 @@ func TestAttachingAndDetachingLeavesNothingInTheKernelOrTheHeap(t *testing.T) {
 		if err := tracer.Snapshot(&s); err != nil {
 			t.Error(err)
 		}
-		for _, id := range bpfObjects(t) {
+		open := bpfObjects(t)
+		if len(open) < 5 {
+			t.Errorf("the tracer has only %v open", open)
+		}
+		for _, id := range open {
 			seen[id] = true
 		}
 		if err := tracer.Close(); err != nil {
 			t.Error(err)
+		}
+		// At once: the garbage collector would close what Close forgets.
+		if left := bpfObjects(t); len(left) > 0 {
+			t.Errorf("Close has left %v open", left)
 		}
 	}
 	for range 3 {
@@ -96,9 +104,6 @@ func bpfObjects(t testing.TB) (ids []string) {
 				ids = append(ids, k+" "+strings.TrimSpace(v))
 			}
 		}
-	}
-	if len(ids) < 5 {
-		t.Errorf("the tracer has only %v open", ids)
 	}
 	return ids
 }

@@ -15,25 +15,32 @@ import (
 	"autosa/workload"
 )
 
-func TestVMPingPongSwitchesAreTheKernels(t *testing.T) { pingPong(t, time.Second) }
+func TestVMPingPongSwitchesAreTheKernels(t *testing.T) {
+	guest.Tracing(t)
+	pingPong(t, time.Second)
+}
 
 func TestVMSpinnersWaitForEachOtherAndTheKernelAgrees(t *testing.T) {
+	guest.Tracing(t)
 	guest.On(t, "6.12")
 	spinners(t, 2)
 	spinners(t, 4)
 }
 
 func TestVMNewTasksCountFromTheirFirstSlice(t *testing.T) {
+	guest.Tracing(t)
 	guest.On(t, "6.12")
 	TestNewTasksCountFromTheirFirstSlice(t)
 }
 
 func TestVMPromotionAndDemotionLoseNothingAndCountNothingTwice(t *testing.T) {
+	guest.Tracing(t)
 	guest.On(t, "6.12")
 	TestPromotionAndDemotionLoseNothingAndCountNothingTwice(t)
 }
 
 func TestVMWaitEventsNameWhoHeldTheCPU(t *testing.T) {
+	guest.Tracing(t)
 	guest.On(t, "6.12")
 	TestWaitEventsNameWhoHeldTheCPU(t)
 }
@@ -70,6 +77,8 @@ func TestVMCountsAreTheKernelsUnderSchedExt(t *testing.T) {
 // A direct read waits for the disk's completion, which comes 5 ms after; what
 // the machine adds to that, the reader measures itself.
 func TestVMDirectReadIsAnIOWaitInItsBucket(t *testing.T) {
+	guest.Tracing(t)
+	guest.On(t, "6.12", "7.2")
 	const completion = 5 * time.Millisecond
 	tracer := load(t, trace.Options{IOThreshold: time.Millisecond})
 	c := assign(t, tracer, 1)

@@ -53,6 +53,7 @@ func checkTracing() check {
 	case err == nil:
 	case errors.As(err, &lacking):
 		c.Verdict, c.Detail, c.Remedy = verdictFail, err.Error(), "boot a kernel with "+lacking.Needs+"; /proc serves meanwhile, without distributions"
+		c.lacking = true
 	case errors.Is(err, os.ErrPermission):
 		c.Verdict, c.Detail, c.Remedy = verdictFail, err.Error(), "run as root, or grant CAP_BPF and CAP_PERFMON; /proc serves meanwhile, without distributions"
 	default:
