@@ -31,6 +31,7 @@ func setCPU1(t testing.TB, on bool) {
 // The kernel moves a CPU's tasks away and gives them back: every switch is
 // counted where it was made.
 func TestVMCPUsGoingOfflineAndOnlineLoseNothing(t *testing.T) {
+	guest.Tracing(t)
 	guest.On(t, "6.18")
 	t.Cleanup(func() { setCPU1(t, true) })
 	tracer := load(t, trace.Options{})
@@ -82,6 +83,7 @@ func TestVMCPUsGoingOfflineAndOnlineLoseNothing(t *testing.T) {
 
 // Under emulation the short form is the same test.
 func TestVMStormsAndFullBuffersLoseNothing(t *testing.T) {
+	guest.Tracing(t)
 	guest.On(t, "7.2")
 	guest.Long(t)
 	t.Run("forks", TestForkStormIsCountedToTheLastTaskAndLeavesNoStorage)

@@ -17,6 +17,7 @@ import (
 // CPUs that go and come are no change of workload: the daemon goes on and its
 // class stays.
 func TestVMCPUsGoingOfflineAndOnlineChangeNoClass(t *testing.T) {
+	guest.Tracing(t)
 	guest.On(t, "6.18")
 	guest.Long(t)
 	const online = "/sys/devices/system/cpu/cpu1/online"
