@@ -47,10 +47,4 @@ struct task_struct {
 	struct css_set *cgroups;
 } __core;
 
-/* What an iterator over tasks is called with; no task at the end. */
-struct bpf_iter__task {
-	void *meta;
-	struct task_struct *task;
-};
-
 #endif /* AUTOSA_KERNEL_H */

@@ -102,18 +102,14 @@ func (t *Tracer) Paused() bool {
 // changes a map of maps (maybe_wait_bpf_programs in kernel/bpf/syscall.c).
 func awaitPrograms() error {
 	inner := &ebpf.MapSpec{Type: ebpf.Array, KeySize: 4, ValueSize: 4, MaxEntries: 1}
-	m, err := ebpf.NewMap(&ebpf.MapSpec{
-		Name: "autosa_wait", Type: ebpf.ArrayOfMaps, KeySize: 4, ValueSize: 4, MaxEntries: 1, InnerMap: inner,
-		Contents: []ebpf.MapKV{},
-	})
+	outer := &ebpf.MapSpec{Type: ebpf.ArrayOfMaps, KeySize: 4, ValueSize: 4, MaxEntries: 1, InnerMap: inner}
+	maps, err := ebpf.NewMap(outer)
 	if err != nil {
 		return err
 	}
-	defer m.Close()
 	value, err := ebpf.NewMap(inner)
 	if err != nil {
-		return err
+		return errors.Join(err, maps.Close())
 	}
-	defer value.Close()
-	return m.Put(uint32(0), value)
+	return errors.Join(maps.Put(uint32(0), value), value.Close(), maps.Close())
 }

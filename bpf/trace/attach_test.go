@@ -175,6 +175,7 @@ func TestMemoryIsThatOfTheMapsAndTheTasks(t *testing.T) {
 	// The storage of every task of the machine, these at least.
 	const tasks, taskBytes = 500, 320
 	l := tracetest.Crowd(t, tracetest.NewCgroup(t), quietCPU(), tasks)
+	l.Stop()
 	if crowded := size(trace.Options{Slots: 1}); crowded < 256<<10+tasks*taskBytes {
 		t.Errorf("%d bytes with a ring buffer of 256 KiB and %d tasks", crowded, tasks)
 	}

@@ -54,18 +54,20 @@ type Event struct {
 	Comm               Comm
 	// Wakeups numbers the task's wakeups: a gap shows cycles that are missing.
 	Wakeups uint32
-	// HolderPID is the task that had this CPU for most of the wait, of the eight
-	// that left it last, and HolderRun how much of the wait it had it. Named for
-	// run-queue waits only. It is 0, and HolderRun too, when none of them had the
-	// CPU meanwhile: the task waited for another CPU and was moved, or its cgroup
-	// had used up its quota.
+	// HolderPID is the task that had this CPU for most of the wait, as far back
+	// as the last eight that had it are remembered (of those that had it for a
+	// moment, one after the other, the longest), and HolderRun is for how long.
+	// Named for run-queue waits only. It is 0, and HolderRun too, when none of
+	// them had the CPU meanwhile: the task waited for another CPU and was moved,
+	// or its cgroup had used up its quota.
 	HolderPID, HolderTGID int
 	HolderComm            Comm
 	HolderCgroup          uint64
 	HolderRun             time.Duration
-	// Idle is how much of the wait nobody had this CPU, as far back as those
-	// eight are remembered. A wait that is mostly idle was not for this CPU: its
-	// cgroup was held back by its quota, or it waited elsewhere and was moved.
+	// Idle is how much of the wait nobody had this CPU, as far back as is
+	// remembered. Such a wait was not for this CPU: its cgroup was held back by
+	// its quota, or it waited elsewhere and was moved. HolderRun and Idle together
+	// are at most Wait.
 	Idle time.Duration
 }
 

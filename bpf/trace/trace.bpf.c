@@ -22,6 +22,11 @@ enum {
 	LEFT_PRIMED = 1 << 2, /* not seen leaving; the baseline is prime()'s */
 };
 
+/* What an iterator over tasks is called with; no task at the end. */
+struct bpf_iter__task {
+	struct task_struct *task;
+} __core;
+
 /* A task's baseline: the kernel's accounting when it left a CPU last. */
 struct task_state {
 	u64 exec;   /* sum_exec_runtime */
@@ -136,6 +141,14 @@ static __always_inline u64 overlap(const struct departure *d, u64 from, u64 to)
 	return from < to ? to - from : 0;
 }
 
+/* And how much of that the one that it names had it. */
+static __always_inline u64 own_overlap(const struct departure *d, u64 from, u64 to)
+{
+	u64 all = overlap(d, from, to);
+
+	return d->run && d->run < all ? d->run : all;
+}
+
 /*
  * Who had the CPU while this event's task waited: of the tasks that left it
  * last, the one that ran most between the wakeup and the arrival. What is left
@@ -148,17 +161,17 @@ static __noinline void name_holder(struct cpu_state *here, struct event *e)
 
 	for (i = 0; i < NUM_DEPARTURES; i++) {
 		struct departure *d = &here->last[i];
-		u64 own = overlap(d, from, to), sum = 0;
+		u64 all = overlap(d, from, to), sum = 0;
 
 		if (d->from < oldest)
 			oldest = d->from;
+		busy += all;
 		/* Itself: no more than two clocks that differ. */
-		if (!own || d->pid == e->pid)
+		if (!all || d->pid == e->pid)
 			continue;
-		busy += own;
 		for (j = 0; j < NUM_DEPARTURES; j++)
 			if (here->last[j].pid == d->pid)
-				sum += overlap(&here->last[j], from, to);
+				sum += own_overlap(&here->last[j], from, to);
 		if (sum <= best)
 			continue;
 		best = sum;
@@ -239,26 +252,50 @@ static __always_inline void look_up_slot(struct task_state *s, u64 cgroup, u32 g
 }
 
 /*
- * Remembers who had the CPU, for those who waited for it. The run time leaves
- * out interrupts and what the hypervisor stole: as long as one task follows the
- * other, the arrival of the next says better when the one before left.
+ * The run time leaves out interrupts and what the hypervisor stole: as long as
+ * one task follows the other, the arrival of the next says better when the one
+ * before left. Tells whether it did.
  */
-static __always_inline void had_until(struct cpu_state *here, u64 arrival)
+static __always_inline bool had_until(struct cpu_state *here, u64 arrival)
 {
 	struct departure *d = &here->last[(here->departures - 1) % NUM_DEPARTURES];
 
-	if (!here->gap && d->to < arrival)
+	if (here->gap) {
+		here->gap = 0;
+		return false;
+	}
+	if (d->to < arrival)
 		d->to = arrival;
-	here->gap = 0;
+	return true;
 }
 
+/* Remembers who had the CPU, for those who waited for it. */
 static __always_inline void remember(struct cpu_state *here, struct task_struct *prev,
-				     u64 cgroup, u64 from, u64 to)
+				     u64 cgroup, u64 from, u64 run, bool follows)
 {
-	struct departure *d = &here->last[here->departures++ % NUM_DEPARTURES];
+	struct departure *d = &here->last[(here->departures - 1) % NUM_DEPARTURES];
+	u64 threshold = knob.wait_threshold_ns, to = from + run;
+	bool brief = run < threshold / 32;
 
-	d->from = from;
-	d->to = to;
+	if (brief && follows && here->brief && to - d->from < threshold / 2) {
+		/* Many brief ones must not push out who had the CPU for long. */
+		if (!d->run)
+			d->run = d->to - d->from;
+		d->to = to;
+		if (d->pid == (u32)prev->pid) {
+			d->run += run;
+			return;
+		}
+		if (run <= d->run)
+			return;
+		d->run = run;
+	} else {
+		d = &here->last[here->departures++ % NUM_DEPARTURES];
+		d->from = from;
+		d->to = to;
+		d->run = 0;
+		here->brief = brief;
+	}
 	d->cgroup = cgroup;
 	d->pid = prev->pid;
 	d->tgid = prev->tgid;
@@ -293,7 +330,7 @@ static __always_inline void account(struct cpu_state *here, struct task_struct *
 	u64 arrival = prev->sched_info.last_arrival;
 	u64 from = arrival, run, wait, blocked = 0;
 	u32 generation = knob.generation, kind = 0, index;
-	bool is_new = false;
+	bool is_new = false, follows;
 	struct cell *c;
 
 	if (!s->depart) {
@@ -312,7 +349,7 @@ static __always_inline void account(struct cpu_state *here, struct task_struct *
 	/* No arrival is noted of a task that was preempted amid going to sleep. */
 	if ((s64)(s->depart - from) > 0)
 		from = s->depart;
-	had_until(here, from);
+	follows = had_until(here, from);
 
 	if (s->cgroup != cgroup || s->generation != generation)
 		look_up_slot(s, cgroup, generation);
@@ -361,7 +398,7 @@ baseline:
 	/* Now, on the run queue's clock; 0 would mean that it is not known. */
 	s->depart = (from + run) | 1;
 	s->left = left;
-	remember(here, prev, cgroup, from, s->depart);
+	remember(here, prev, cgroup, from, run, follows);
 	goto out;
 
 restart: /* How long the slice was is not known: leave out the next sleep. */

@@ -43,10 +43,15 @@ enum loss {
 	NUM_LOSSES,
 };
 
-/* A task that had the CPU, and when: on the rq clock. */
+/*
+ * A task that had the CPU, and when: on the rq clock. Tasks that had it briefly,
+ * one right after the other, share one of these: it names the one that ran most
+ * of them, as far as it can be told.
+ */
 struct departure {
 	u64 from;
 	u64 to;
+	u64 run; /* of the named one, if others share; else 0: all the time */
 	u64 cgroup;
 	u32 pid;
 	u32 tgid;
@@ -59,13 +64,14 @@ struct departure {
 struct cpu_state {
 	struct departure last[NUM_DEPARTURES]; /* a ring of who left last */
 	u64 departures;			       /* of them, ever; the next one's place */
-	u64 gap;	   /* since, the CPU was idle or a task had it that is not remembered */
+	u32 gap;	   /* since, the CPU was idle or a task had it that is not remembered */
+	u32 brief;	   /* the last of them had it briefly */
 	u64 next_event[2]; /* token buckets, one a budget: when the next is due */
 	u64 loss[NUM_LOSSES];
 	u64 reserved[4];
 };
 
-_Static_assert(sizeof(struct cpu_state) == 512, "whole cache lines");
+_Static_assert(sizeof(struct cpu_state) == 576, "whole cache lines");
 
 /* What an event is about, in event.kind; one switch may be all of them. */
 enum event_kind {

@@ -35,13 +35,15 @@ type traceCpuState struct {
 		_      structs.HostLayout
 		From   uint64
 		To     uint64
+		Run    uint64
 		Cgroup uint64
 		Pid    uint32
 		Tgid   uint32
 		Comm   [16]int8
 	}
 	Departures uint64
-	Gap        uint64
+	Gap        uint32
+	Brief      uint32
 	NextEvent  [2]uint64
 	Loss       [8]uint64
 	Reserved   [4]uint64

@@ -108,7 +108,7 @@ func rest(pause, work time.Duration) {
 	runtime.LockOSThread()
 	ts := unix.NsecToTimespec(int64(pause))
 	for {
-		unix.RawSyscall(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&ts)), 0, 0)
+		_, _, _ = unix.RawSyscall(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&ts)), 0, 0) // a signal may cut it short
 		for began := time.Now(); time.Since(began) < work; {
 		}
 	}
