@@ -62,7 +62,7 @@ func Columns() []string {
 }
 
 // label is what a group is called in the table.
-func label(g *api.Group) string { return g.Name }
+func label(g *api.Group) string { return cmp.Or(g.Label, g.Name) }
 
 // judged is s for a group that has a class.
 func judged(g *api.Group, s string) string {
@@ -87,7 +87,7 @@ func (m *model) chosenGroups() []api.Group {
 	needle := strings.ToLower(m.filter)
 	var out []api.Group
 	for _, g := range m.shown.status.Groups {
-		if matches(needle, label(&g), g.Name, g.Class.String()) {
+		if matches(needle, label(&g), g.Name, g.Unit, g.Container, g.Class.String()) {
 			out = append(out, g)
 		}
 	}

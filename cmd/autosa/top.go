@@ -23,6 +23,7 @@ import (
 	"autosa/config"
 	"autosa/daemon"
 	"autosa/tui"
+	"autosa/workload"
 )
 
 // pipeWidth is how wide a page is that goes to no terminal.
@@ -107,12 +108,12 @@ func (a *app) top(ctx context.Context, o topOptions) error {
 	case err != nil:
 		return err
 	}
-	return a.view(ctx, o, c.Watch)
+	return a.view(ctx, o, c.Watch, tasksOf(c.Tasks))
 }
 
 // view shows the view, or one page of it.
-func (a *app) view(ctx context.Context, o topOptions, watch tui.Watch) error {
-	options := tui.Options{Watch: watch, Sort: o.sort, Filter: o.filter, Environ: a.environ}
+func (a *app) view(ctx context.Context, o topOptions, watch tui.Watch, tasks func(context.Context) ([]tui.Task, error)) error {
+	options := tui.Options{Watch: watch, Tasks: tasks, Sort: o.sort, Filter: o.filter, Environ: a.environ}
 	if o.once {
 		width, _, ok := terminal(a.stdout)
 		if !ok {
@@ -145,9 +146,30 @@ func (a *app) observeAlone(ctx context.Context, o topOptions, why string) error 
 	g.Go(func() error { return d.Run(ctx) })
 	g.Go(func() error {
 		defer cancel()
-		return a.view(ctx, o, watchOf(d))
+		return a.view(ctx, o, watchOf(d), tasksOf(d.Tasks))
 	})
 	return g.Wait()
+}
+
+// topTasks is how many tasks the view has; more than fit on most terminals.
+const topTasks = 100
+
+// tasksOf gives the view the busiest tasks, from the daemon or in this process.
+func tasksOf(ask func(context.Context, api.TasksRequest) (api.TaskList, error)) func(context.Context) ([]tui.Task, error) {
+	return func(ctx context.Context) ([]tui.Task, error) {
+		list, err := ask(ctx, api.TasksRequest{Count: topTasks})
+		if err != nil {
+			return nil, err
+		}
+		tasks := make([]tui.Task, 0, len(list.Top))
+		for _, t := range list.Top {
+			tasks = append(tasks, tui.Task{
+				PID: t.PID, Comm: t.Comm, Group: workload.ParseCgroup(t.Group).Label,
+				CPUShare: t.RunShare, WaitShare: t.WaitShare, SwitchesPerSecond: t.SwitchesPerSecond,
+			})
+		}
+		return tasks, nil
+	}
 }
 
 // watchOf is a daemon's watch as a client would see it.
