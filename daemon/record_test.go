@@ -190,8 +190,8 @@ func TestSlowTapeLosesRecordsSaysSoAndDelaysNobody(t *testing.T) {
 	if sum.Records[recording.TypeGap] == 0 || res.Lost == 0 || sum.Records[recording.TypeState] < 2 || !sum.Complete {
 		t.Errorf("records %v, replay %+v", sum.Records, res)
 	}
-	if res.Compared < 50 {
-		t.Errorf("only %d decisions could be compared", res.Compared)
+	if res.Compared < 50 || res.Unsure > 0 {
+		t.Errorf("%d decisions could be compared, %d could not; want a state right behind the gap", res.Compared, res.Unsure)
 	}
 }
 

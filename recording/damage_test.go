@@ -132,7 +132,7 @@ func TestEveryChangedByteCostsAtMostItsBlock(t *testing.T) {
 
 func TestBytesLostAddedAndOverwrittenAnywhereAreSurvived(t *testing.T) {
 	file, records, _ := small(t)
-	for seed := range uint64(300) {
+	for seed := range uint64(120) {
 		d := newDraw(seed)
 		bad := slices.Clone(file)
 		at := fileHeaderBytes + d.IntN(len(bad)-fileHeaderBytes)

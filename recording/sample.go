@@ -5,6 +5,8 @@ package recording
 import (
 	"encoding/json"
 	"fmt"
+	"math"
+	"slices"
 	"time"
 
 	"autosa/workload"
@@ -18,10 +20,12 @@ type wireSample struct {
 	Skipped  string          `json:"skipped"`
 	Time     int64           `json:"time_ns"`
 	Interval int64           `json:"interval_ns"`
+	Covered  int64           `json:"covered_ns"`
 	CPUs     int             `json:"cpus"`
 	Source   string          `json:"source"`
 	Host     wireGroup       `json:"host"`
 	Groups   List[wireGroup] `json:"groups"`
+	Other    wireGroup       `json:"other"`
 	PSI      wirePSI         `json:"psi"`
 	CPU      wireCPUTime     `json:"cpu"`
 	Events   wireEvents      `json:"events"`
@@ -29,20 +33,22 @@ type wireSample struct {
 }
 
 type wireGroup struct {
-	ID          uint64 `json:"id"`
-	Name        Text   `json:"name"`
-	Switches    uint64 `json:"sw"`
-	Voluntary   uint64 `json:"vol"`
-	Involuntary uint64 `json:"invol"`
-	Run         int64  `json:"run_ns"`
-	Wait        int64  `json:"wait_ns"`
-	Sleep       int64  `json:"sleep_ns"`
-	IOWait      int64  `json:"io_ns"`
-	WaitHist    sparse `json:"wait_h"`
-	RunHist     sparse `json:"run_h"`
-	SleepHist   sparse `json:"sleep_h"`
-	IOHist      sparse `json:"io_h"`
-	Throttled   int64  `json:"throttled_ns"`
+	ID          uint64    `json:"id"`
+	Name        Text      `json:"name"`
+	Switches    uint64    `json:"sw"`
+	Voluntary   uint64    `json:"vol"`
+	Involuntary uint64    `json:"invol"`
+	Run         int64     `json:"run_ns"`
+	Wait        int64     `json:"wait_ns"`
+	Sleep       int64     `json:"sleep_ns"`
+	IOWait      int64     `json:"io_ns"`
+	WaitHist    sparse    `json:"wait_h"`
+	RunHist     sparse    `json:"run_h"`
+	SleepHist   sparse    `json:"sleep_h"`
+	IOHist      sparse    `json:"io_h"`
+	Throttled   int64     `json:"throttled_ns"`
+	Pressure    *wirePSI  `json:"psi"`
+	Disk        *wireDisk `json:"disk"`
 }
 
 type wirePSI struct {
@@ -55,21 +61,35 @@ type wirePSI struct {
 	MemoryFull Float `json:"memory_full"`
 }
 
+// wireDisk is a cgroup's storage traffic.
+type wireDisk struct {
+	Available  bool   `json:"available"`
+	ReadBytes  uint64 `json:"read_bytes"`
+	WriteBytes uint64 `json:"write_bytes"`
+	Reads      uint64 `json:"reads"`
+	Writes     uint64 `json:"writes"`
+}
+
 type wireCPUTime struct {
-	User    Float `json:"user"`
-	System  Float `json:"system"`
-	Idle    Float `json:"idle"`
-	IOWait  Float `json:"iowait"`
-	IRQ     Float `json:"irq"`
-	SoftIRQ Float `json:"softirq"`
-	Steal   Float `json:"steal"`
+	User       Float  `json:"user"`
+	System     Float  `json:"system"`
+	Idle       Float  `json:"idle"`
+	IOWait     Float  `json:"iowait"`
+	IRQ        Float  `json:"irq"`
+	SoftIRQ    Float  `json:"softirq"`
+	Steal      Float  `json:"steal"`
+	Switches   uint64 `json:"context_switches"`
+	Interrupts uint64 `json:"interrupts"`
 }
 
 type wireEvents struct {
-	Worst     List[Event]      `json:"worst"`
-	WaitedFor List[wireEdge]   `json:"waited_for"`
-	Periods   List[wirePeriod] `json:"periods"`
-	Received  uint64           `json:"received"`
+	Worst         List[Event]      `json:"worst"`
+	WaitedFor     List[wireEdge]   `json:"waited_for"`
+	Periods       List[wirePeriod] `json:"periods"`
+	Received      uint64           `json:"received"`
+	Throttled     uint64           `json:"throttled"`
+	WaitThreshold int64            `json:"wait_threshold_ns"`
+	IOThreshold   int64            `json:"io_threshold_ns"`
 }
 
 type wireEdge struct {
@@ -89,13 +109,20 @@ type wirePeriod struct {
 }
 
 type wireTracer struct {
-	Source   string            `json:"source"`
-	Reason   Text              `json:"reason"`
-	Switches uint64            `json:"switches"`
-	Losses   map[string]uint64 `json:"losses"`
-	Nanos    Float             `json:"nanos_per_switch"`
-	BPF      Float             `json:"bpf_share"`
-	Daemon   Float             `json:"daemon_share"`
+	Source     string            `json:"source"`
+	Reason     Text              `json:"reason"`
+	Switches   uint64            `json:"switches"`
+	Losses     map[string]uint64 `json:"losses"`
+	Nanos      Float             `json:"nanos_per_switch"`
+	BPF        Float             `json:"bpf_share"`
+	Daemon     Float             `json:"daemon_share"`
+	Age        int64             `json:"cost_age_ns"`
+	Budget     Float             `json:"budget"`
+	Step       int               `json:"step"`
+	StepReason Text              `json:"step_reason"`
+	Slots      int               `json:"slots"`
+	SlotsUsed  int               `json:"slots_used"`
+	Memory     uint64            `json:"memory_bytes"`
 }
 
 // sparse is a histogram as pairs of bucket and count, those with 0 left out.
@@ -136,16 +163,14 @@ func (s *Sample) MarshalJSON() ([]byte, error) {
 	w := &s.Sample
 	return marshal(wireSample{
 		At: s.At, Offset: s.Offset, Skipped: s.Skipped,
-		Time: Nanos(w.Time), Interval: int64(w.Interval), CPUs: w.CPUs, Source: string(w.Source),
+		Time: Nanos(w.Time), Interval: int64(w.Interval), Covered: int64(w.Covered), CPUs: w.CPUs, Source: string(w.Source),
 		Host:   groupToWire(&w.Host),
 		Groups: each(w.Groups, groupToWire),
-		PSI: wirePSI{
-			w.PSI.Available, Float(w.PSI.CPUSome), Float(w.PSI.CPUFull), Float(w.PSI.IOSome), Float(w.PSI.IOFull),
-			Float(w.PSI.MemorySome), Float(w.PSI.MemoryFull),
-		},
+		Other:  groupToWire(&w.Other),
+		PSI:    psiToWire(&w.PSI),
 		CPU: wireCPUTime{
 			Float(w.CPU.User), Float(w.CPU.System), Float(w.CPU.Idle), Float(w.CPU.IOWait), Float(w.CPU.IRQ),
-			Float(w.CPU.SoftIRQ), Float(w.CPU.Steal),
+			Float(w.CPU.SoftIRQ), Float(w.CPU.Steal), w.CPU.ContextSwitches, w.CPU.Interrupts,
 		},
 		Events: wireEvents{
 			Worst: each(w.Events.Worst, func(e *workload.WaitEvent) Event { return EventOf(0, e) }),
@@ -155,11 +180,14 @@ func (s *Sample) MarshalJSON() ([]byte, error) {
 			Periods: each(w.Events.Periods, func(p *workload.Period) wirePeriod {
 				return wirePeriod{p.PID, Text(p.Comm), Text(p.Group), int64(p.Mean), Float(p.CV), p.Cycles}
 			}),
-			Received: w.Events.Received,
+			Received: w.Events.Received, Throttled: w.Events.Throttled,
+			WaitThreshold: int64(w.Events.WaitThreshold), IOThreshold: int64(w.Events.IOThreshold),
 		},
 		Tracer: wireTracer{
 			string(w.Tracer.Source), Text(w.Tracer.Reason), w.Tracer.Switches, w.Tracer.Losses,
 			Float(w.Tracer.Cost.NanosPerSwitch), Float(w.Tracer.Cost.BPFShare), Float(w.Tracer.Cost.DaemonShare),
+			int64(w.Tracer.Cost.Age), Float(w.Tracer.Budget), int(w.Tracer.Step), Text(w.Tracer.StepReason), w.Tracer.Slots, w.Tracer.SlotsUsed,
+			w.Tracer.MemoryBytes,
 		},
 	})
 }
@@ -175,17 +203,15 @@ func decodeSample(payload []byte) (Record, error) {
 		return nil, fmt.Errorf("a sample of %v on %d CPUs", time.Duration(w.Interval), w.CPUs)
 	}
 	return &Sample{At: w.At, Offset: w.Offset, Skipped: w.Skipped, Sample: workload.Sample{
-		Time: TimeOf(w.Time), Interval: time.Duration(w.Interval), CPUs: w.CPUs, Source: workload.Source(w.Source),
+		Time: TimeOf(w.Time), Interval: time.Duration(w.Interval), Covered: time.Duration(w.Covered), CPUs: w.CPUs, Source: workload.Source(w.Source),
 		Host:   groupFromWire(&w.Host),
 		Groups: each(w.Groups, groupFromWire),
-		PSI: workload.PSI{
-			Available: w.PSI.Available, CPUSome: float64(w.PSI.CPUSome), CPUFull: float64(w.PSI.CPUFull),
-			IOSome: float64(w.PSI.IOSome), IOFull: float64(w.PSI.IOFull),
-			MemorySome: float64(w.PSI.MemorySome), MemoryFull: float64(w.PSI.MemoryFull),
-		},
+		Other:  groupFromWire(&w.Other),
+		PSI:    psiFromWire(&w.PSI),
 		CPU: workload.CPUTime{
 			User: float64(w.CPU.User), System: float64(w.CPU.System), Idle: float64(w.CPU.Idle), IOWait: float64(w.CPU.IOWait),
 			IRQ: float64(w.CPU.IRQ), SoftIRQ: float64(w.CPU.SoftIRQ), Steal: float64(w.CPU.Steal),
+			ContextSwitches: w.CPU.Switches, Interrupts: w.CPU.Interrupts,
 		},
 		Events: workload.Events{
 			Worst: each(w.Events.Worst, (*Event).waitEvent),
@@ -197,32 +223,70 @@ func decodeSample(payload []byte) (Record, error) {
 					PID: p.PID, Comm: string(p.Comm), Group: string(p.Group), Mean: time.Duration(p.Mean), CV: float64(p.CV), Cycles: p.Cycles,
 				}
 			}),
-			Received: w.Events.Received,
+			Received: w.Events.Received, Throttled: w.Events.Throttled,
+			WaitThreshold: time.Duration(w.Events.WaitThreshold), IOThreshold: time.Duration(w.Events.IOThreshold),
 		},
 		Tracer: workload.TracerStats{
 			Source: workload.Source(w.Tracer.Source), Reason: string(w.Tracer.Reason), Switches: w.Tracer.Switches, Losses: w.Tracer.Losses,
-			Cost: workload.Cost{NanosPerSwitch: float64(w.Tracer.Nanos), BPFShare: float64(w.Tracer.BPF), DaemonShare: float64(w.Tracer.Daemon)},
+			Cost:   workload.Cost{NanosPerSwitch: float64(w.Tracer.Nanos), BPFShare: float64(w.Tracer.BPF), DaemonShare: float64(w.Tracer.Daemon), Age: time.Duration(w.Tracer.Age)},
+			Budget: float64(w.Tracer.Budget), Step: workload.Step(w.Tracer.Step), StepReason: string(w.Tracer.StepReason),
+			Slots: w.Tracer.Slots, SlotsUsed: w.Tracer.SlotsUsed, MemoryBytes: w.Tracer.Memory,
 		},
 	}}, nil
 }
 
+func psiToWire(p *workload.PSI) wirePSI {
+	return wirePSI{
+		p.Available, Float(p.CPUSome), Float(p.CPUFull), Float(p.IOSome), Float(p.IOFull), Float(p.MemorySome), Float(p.MemoryFull),
+	}
+}
+
+func psiFromWire(p *wirePSI) workload.PSI {
+	return workload.PSI{
+		Available: p.Available, CPUSome: float64(p.CPUSome), CPUFull: float64(p.CPUFull), IOSome: float64(p.IOSome), IOFull: float64(p.IOFull),
+		MemorySome: float64(p.MemorySome), MemoryFull: float64(p.MemoryFull),
+	}
+}
+
+// groupToWire leaves out pressure and disk where there is nothing to say, which
+// is so for most groups.
 func groupToWire(g *workload.Group) wireGroup {
-	return wireGroup{
+	w := wireGroup{
 		ID: g.ID, Name: Text(g.Name), Switches: g.Switches, Voluntary: g.Voluntary, Involuntary: g.Involuntary,
 		Run: int64(g.Run), Wait: int64(g.Wait), Sleep: int64(g.Sleep), IOWait: int64(g.IOWait),
 		WaitHist: sparse(g.WaitHist), RunHist: sparse(g.RunHist), SleepHist: sparse(g.SleepHist), IOHist: sparse(g.IOHist),
 		Throttled: int64(g.Throttled),
 	}
+	if g.Pressure != (workload.PSI{}) || signed(&g.Pressure) {
+		p := psiToWire(&g.Pressure)
+		w.Pressure = &p
+	}
+	if d := g.Disk; d != (workload.Disk{}) {
+		w.Disk = &wireDisk{d.Available, d.ReadBytes, d.WriteBytes, d.Reads, d.Writes}
+	}
+	return w
+}
+
+// signed says whether a share is -0, which compares as 0 and is another bit.
+func signed(p *workload.PSI) bool {
+	return slices.ContainsFunc([]float64{p.CPUSome, p.CPUFull, p.IOSome, p.IOFull, p.MemorySome, p.MemoryFull}, math.Signbit)
 }
 
 func groupFromWire(g *wireGroup) workload.Group {
-	return workload.Group{
+	out := workload.Group{
 		ID: g.ID, Name: string(g.Name), Switches: g.Switches, Voluntary: g.Voluntary, Involuntary: g.Involuntary,
 		Run: time.Duration(g.Run), Wait: time.Duration(g.Wait), Sleep: time.Duration(g.Sleep), IOWait: time.Duration(g.IOWait),
 		WaitHist: workload.Histogram(g.WaitHist), RunHist: workload.Histogram(g.RunHist),
 		SleepHist: workload.Histogram(g.SleepHist), IOHist: workload.Histogram(g.IOHist),
 		Throttled: time.Duration(g.Throttled),
 	}
+	if g.Pressure != nil {
+		out.Pressure = psiFromWire(g.Pressure)
+	}
+	if d := g.Disk; d != nil {
+		out.Disk = workload.Disk{Available: d.Available, ReadBytes: d.ReadBytes, WriteBytes: d.WriteBytes, Reads: d.Reads, Writes: d.Writes}
+	}
+	return out
 }
 
 // EventOf is the record of a single event.
