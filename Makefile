@@ -145,10 +145,46 @@ test-vm: ## Guest tests only, every one on every kernel; e.g. make test-vm SERIE
 	AUTOSA_VM_SERIES='$(SERIES)' AUTOSA_VM_PACKAGES='$(PKG)' AUTOSA_VM_RUN='$(RUN)' \
 		go test -tags vmmatrix -count=1 -v -timeout 90m -run '^TestMatrix$$' ./vmtest
 
+# A page that the tables of a measurement go to, e.g. DOCUMENT=docs/BENCHMARKS.md; and more flags, see the head of its main.go.
+DOCUMENT ?=
+FLAGS ?=
+
+.PHONY: bench-trace
+bench-trace: build ## What tracing costs: ns a switch beside other tracers, and hackbench with and without (7 minutes)
+	go build -o bin/bench ./vmtest/bench
+	go build -o bin/load ./vmtest/load
+	$(SUDO) bin/bench $(DOCUMENT:%=-document %) $(FLAGS)
+
+.PHONY: bench-daemon
+bench-daemon: build bin/ring ## What the daemon costs: switches a second × busy cgroups (5 minutes)
+	go build -o bin/cost ./vmtest/cost
+	$(SUDO) bin/cost -grid $(DOCUMENT:%=-document %) $(FLAGS) bin/autosa
+
+bin/ring: vmtest/cost/ring/ring.c
+	@mkdir -p bin
+	gcc -O2 -Wall -Wextra -Werror -o $@ $<
+
 .PHONY: bench-cost
 bench-cost: build ## What the daemon itself costs, idle and at 100,000 switches a second
 	go build -o bin/cost ./vmtest/cost
-	$(SUDO) bin/cost bin/autosa
+	$(SUDO) bin/cost $(FLAGS) bin/autosa
+
+FUZZ_SECONDS ?= 5
+
+.PHONY: fuzz
+fuzz: ## Fuzz every parser for FUZZ_SECONDS each
+	go run ./vmtest/soak -fuzz -fuzz-seconds $(FUZZ_SECONDS) $(FLAGS)
+
+# SOAK_AGAIN=1 forgets what has passed, ONLY=PATTERN picks some, SOAK_SERIES='6.18 7.2' picks kernels.
+SOAK_AGAIN ?=
+SOAK_SERIES ?=
+ONLY ?=
+
+.PHONY: soak
+soak: ## The long forms of tests, here and on every prepared kernel; goes on where it was interrupted (hours)
+	go build -o bin/soak ./vmtest/soak
+	$(SUDO) bin/soak $(if $(SOAK_AGAIN),-again) $(if $(ONLY),-only '$(ONLY)') $(if $(SOAK_SERIES),-series '$(SOAK_SERIES)') \
+		$(DOCUMENT:%=-document %) $(FLAGS)
 
 .PHONY: check-readme
 check-readme: ## Run the README's first steps as they stand, in a fresh clone of HEAD

@@ -21,7 +21,7 @@ readonly packages=(
 	clang-19 llvm-19 clang-format-19 gcc libbpf-dev                                            # the BPF objects, go test -race
 	libelf-dev zlib1g-dev libseccomp-dev protobuf-compiler pkg-config libclang-19-dev libc6-dev # the scx schedulers
 	udev kmod busybox-static python3-venv                                                       # virtme-ng
-	stress-ng fio rt-tests                                                                      # loads
+	stress-ng fio rt-tests libbpf-tools                                                         # loads, and what the tracer is measured against
 	git make shellcheck
 )
 

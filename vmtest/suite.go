@@ -120,6 +120,7 @@ func environment(c Cache, k Kernel, p Programs, results string) string {
 		"AUTOSA_BIN=" + quote(p.Autosa),
 		"AUTOSA_LOAD=" + quote(p.Load),
 		"AUTOSA_RESULTS=" + quote(results),
+		"AUTOSA_SOAK=" + quote(os.Getenv("AUTOSA_SOAK")),
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 	}, " ")
 }

@@ -264,5 +264,5 @@ func bpfMappings(t *testing.T) int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return strings.Count(string(b), "bpf")
+	return strings.Count(string(b), "anon_inode:bpf")
 }

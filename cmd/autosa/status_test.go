@@ -171,23 +171,3 @@ func TestLongGroupNamesGiveWayToTheTerminal(t *testing.T) {
 		t.Errorf("the end of the name is what counts:\n%s", table)
 	}
 }
-
-func TestSpansHaveFittingUnits(t *testing.T) {
-	for v, want := range map[float64]string{
-		0: "0", 85.4e-9: "85.4 ns", 1.5e-6: "1.50 µs", 12.34e-6: "12.3 µs", 999.7e-6: "1000 µs", 0.0481: "48.1 ms", 2.31: "2.31 s", 119: "119 s", 7260: "2 h 1 min", 1e6: "11 days 13 h",
-	} {
-		if got := span(v); got != want {
-			t.Errorf("span(%g) = %s, want %s", v, got, want)
-		}
-	}
-	for v, want := range map[float64]string{0: "0 %", 0.00041: "0.04 %", 0.021: "2.1 %", 0.86: "86 %", 1: "100 %"} {
-		if got := percent(v); got != want {
-			t.Errorf("percent(%g) = %s, want %s", v, got, want)
-		}
-	}
-	for v, want := range map[uint64]string{0: "0", 999: "999", 1000: "1,000", 12345678: "12,345,678"} {
-		if got := grouped(v); got != want {
-			t.Errorf("grouped(%d) = %s, want %s", v, got, want)
-		}
-	}
-}

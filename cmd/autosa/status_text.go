@@ -13,6 +13,7 @@ import (
 	"github.com/charmbracelet/x/ansi"
 
 	"autosa/api"
+	"autosa/text"
 	"autosa/workload"
 )
 
@@ -162,8 +163,6 @@ func (p page) waits(b *strings.Builder, st api.Status) {
 // groupLabel is a cgroup's short name.
 func groupLabel(name string) string { return clean(workload.ParseCgroup(name).Label) }
 
-func task(comm string, pid int) string { return fmt.Sprintf("%s[%d]", clean(comm), pid) }
-
 func (p page) decision(b *strings.Builder, st api.Status) {
 	d := st.LastDecision
 	if d == nil {
@@ -299,38 +298,21 @@ func (p page) tracer(b *strings.Builder, st api.Status) {
 	}
 }
 
-// notableLoss is the share of switches lost from which it is a warning. Each
-// task's first slice is lost by design.
-const notableLoss = 0.01
-
 // losses tells what was not counted from what was: single events are sampled and
 // limited in rate, their loss is no reason to worry.
 func (p page) losses(t api.Tracer) string {
-	var counts, events []string
-	var lost uint64
-	for name, n := range t.Losses {
-		switch {
-		case n == 0:
-		case strings.HasPrefix(name, "event_"):
-			events = append(events, fmt.Sprintf("%s %s", clean(name), grouped(n)))
-		default:
-			lost += n
-			counts = append(counts, fmt.Sprintf("%s %s", clean(name), grouped(n)))
+	l := text.LossesOf(t.Losses, t.Switches)
+	line := ", none lost"
+	if len(l.Uncounted) > 0 {
+		line = ", not counted: " + strings.Join(l.Uncounted, ", ")
+		if l.Notable {
+			line = p.styles.warn.Render(line)
 		}
 	}
-	slices.Sort(counts)
-	slices.Sort(events)
-	text := ", none lost"
-	if len(counts) > 0 {
-		text = ", not counted: " + strings.Join(counts, ", ")
-		if float64(lost) > notableLoss*float64(t.Switches) {
-			text = p.styles.warn.Render(text)
-		}
+	if len(l.Events) > 0 {
+		line += p.styles.faint.Render("; events left out: " + strings.Join(l.Events, ", "))
 	}
-	if len(events) > 0 {
-		text += p.styles.faint.Render("; events left out: " + strings.Join(events, ", "))
-	}
-	return text
+	return line
 }
 
 func (p page) warnings(b *strings.Builder, st api.Status) {

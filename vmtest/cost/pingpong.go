@@ -5,70 +5,11 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"runtime"
-	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/prometheus/procfs"
 )
-
-// cpuTime sums the run time of a process's threads to the nanosecond, from
-// /proc/PID/task/*/schedstat: clock ticks of 10 ms are too coarse for a daemon
-// that takes a few of them a minute.
-func cpuTime(pid int) (time.Duration, error) {
-	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
-	if err != nil || len(tasks) == 0 {
-		return 0, fmt.Errorf("no threads of process %d found: %w", pid, err)
-	}
-	var sum time.Duration
-	for _, t := range tasks {
-		b, err := os.ReadFile(t)
-		if errors.Is(err, os.ErrNotExist) {
-			continue // a thread that has just ended
-		}
-		if err != nil {
-			return 0, err
-		}
-		run, _, _ := strings.Cut(string(b), " ")
-		ns, err := strconv.ParseInt(run, 10, 64)
-		if err != nil {
-			return 0, fmt.Errorf("%s: %w", t, err)
-		}
-		sum += time.Duration(ns)
-	}
-	return sum, nil
-}
-
-// machineSwitches is the kernel's own count of context switches since boot.
-func machineSwitches() (uint64, error) {
-	b, err := os.ReadFile("/proc/stat")
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(string(b)) {
-		if v, ok := strings.CutPrefix(line, "ctxt "); ok {
-			return strconv.ParseUint(strings.TrimSpace(v), 10, 64)
-		}
-	}
-	return 0, errors.New("/proc/stat has no ctxt line")
-}
-
-func residentBytes(pid int) (uint64, error) {
-	p, err := procfs.NewProc(pid)
-	if err != nil {
-		return 0, err
-	}
-	st, err := p.NewStatus()
-	if err != nil {
-		return 0, err
-	}
-	return st.VmRSS, nil
-}
 
 // pingpong passes a byte to and fro between two threads on one CPU, so that
 // each pass is a context switch, rate times a second: in bursts of a
