@@ -12,8 +12,9 @@ const (
 	// meanTicks is the number of ticks whose mean cost counts.
 	meanTicks = 4
 	// upTicks is for how many ticks in a row the mean must be above the budget
-	// before the tracer does less.
-	upTicks = 3
+	// before the tracer does less. More than meanTicks, for which a single peak
+	// stays in the mean.
+	upTicks = 6
 	// downTicks is for how many ticks in a row it must be below downShare of the
 	// budget before the tracer does more.
 	downTicks = 30

@@ -99,7 +99,7 @@ func write(t *testing.T, path, text string) {
 // A quota is nobody's fault: with one beside the bystander, everything else is as
 // in TestCulpritIsNamedAndBystandersAreNot.
 func TestVMCulpritIsNamedAndAThrottledGroupBlamesNobody(t *testing.T) {
-	guest.On(t, "6.18")
+	guest.Long(t)
 	guest.Series(t)
 	rounds, each, least := 2, 4, 0.6
 	if soak() {
@@ -119,6 +119,7 @@ func TestVMCulpritIsNamedAndAThrottledGroupBlamesNobody(t *testing.T) {
 // Before 6.4 creating task storage while scheduling may deadlock: there, /proc
 // has to do, and says why.
 func TestVMOldKernelIsWatchedThroughProcfs(t *testing.T) {
+	guest.Long(t)
 	if series := guest.Series(t); series != "6.1" {
 		t.Skipf("kernel %s has what the tracer needs", series)
 	}
