@@ -371,7 +371,7 @@ func TestStreamsComeAndGoWithoutATrace(t *testing.T) {
 	}
 	cycle()
 	before := tracetest.Kernel(t)
-	for range 20 {
+	for range 8 {
 		cycle()
 	}
 	tracetest.AwaitKernel(t, before)
