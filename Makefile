@@ -15,7 +15,7 @@ CONFDIR ?= /etc/autosa
 COMPLETIONDIR ?= $(PREFIX)/share/bash-completion/completions
 
 # Kernel series of the test matrix, the packages and the tests to run in it, and the one for `make run`.
-SERIES ?= 6.12 6.18 7.2
+SERIES ?= 6.1 6.12 6.16 6.18 7.2 7.3
 PKG ?= ./...
 RUN ?=
 RUN_SERIES ?= 7.2

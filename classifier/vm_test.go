@@ -21,6 +21,7 @@ import (
 // machine is emulated and about ten times slower than a real one; the amounts
 // of work are calibrated in it.
 func TestVMLoadsAreRecognisedUnderEEVDF(t *testing.T) {
+	guest.Tracing(t)
 	guest.On(t, "6.12")
 	recognise(t, "EEVDF")
 }

@@ -64,12 +64,10 @@ func New(opts Options) (*Daemon, error) {
 	if err != nil {
 		return nil, err
 	}
-	l, err := acquireLock(lockPath(os.Geteuid()))
-	if err != nil {
+	d := newDaemon(opts, pc)
+	if err := d.claim(); err != nil {
 		return nil, err
 	}
-	d := newDaemon(opts, pc)
-	d.lock = l
 	if err := d.open(); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
@@ -90,7 +88,8 @@ func newDaemon(opts Options, pc policy.Config) *Daemon {
 func (d *Daemon) open() error {
 	c := d.opts.Config
 	source, err := collector.New(collector.Options{
-		Logger: d.opts.Logger.With("component", "collector"), Groups: c.Tracer.Groups, WaitThreshold: c.Tracer.WaitThreshold,
+		Logger: d.opts.Logger.With("component", "collector"), Groups: c.Tracer.Groups, Slots: c.Tracer.Slots,
+		EventsPerSecond: c.Tracer.EventsPerSecond, RingBytes: c.Tracer.RingBytes, WaitThreshold: c.Tracer.WaitThreshold, Budget: c.Tracer.Budget,
 	})
 	if err != nil {
 		return fmt.Errorf("start the collector: %w", err)
@@ -101,7 +100,7 @@ func (d *Daemon) open() error {
 		return err
 	}
 	d.list = cat
-	if d.observe = whyObserve(d.kernel); d.observe != "" {
+	if d.observe = d.whyObserve(); d.observe != "" {
 		return nil
 	}
 	sw, err := scx.NewSwitcher(scx.Options{
@@ -122,17 +121,6 @@ func (d *Daemon) progressed(p scx.Progress) {
 	case d.phases <- p:
 	default:
 	}
-}
-
-// whyObserve says why schedulers cannot be changed here, "" when they can.
-func whyObserve(k scx.Kernel) string {
-	if !k.Supported() {
-		return "this kernel has no sched_ext (it takes Linux 6.12 or newer with CONFIG_SCHED_CLASS_EXT=y)"
-	}
-	if err := scx.CheckPermission(); err != nil {
-		return err.Error()
-	}
-	return ""
 }
 
 // Run does the daemon's work until ctx ends or Stop is called, takes back what

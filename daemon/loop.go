@@ -98,6 +98,9 @@ func (l *loop) run(ctx context.Context) {
 
 // restore takes up the operator's choice from before a restart.
 func (l *loop) restore() {
+	if l.opts.ObserveOnly != "" {
+		return
+	}
 	p, err := l.store.load(time.Now())
 	if err != nil {
 		l.warn(err.Error())
@@ -189,7 +192,7 @@ func (l *loop) tick(ctx context.Context, now time.Time) {
 func (l *loop) sample(s *workload.Sample) {
 	l.st.Samples++
 	l.st.Waits, l.st.PSI, l.st.Events = apiWaits(s), apiPSI(s.PSI), apiEvents(&s.Events)
-	l.st.Tracer = apiTracer(s.Tracer, residentBytes())
+	l.st.Tracer = apiTracer(s, residentBytes())
 	if l.swap != nil || l.skip > 0 {
 		if l.swap == nil {
 			l.skip--

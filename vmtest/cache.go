@@ -14,7 +14,7 @@ import (
 )
 
 // DefaultSeries are the kernel series of the test matrix, oldest first. prepare.sh prepares the same ones.
-var DefaultSeries = []string{"6.12", "6.18", "7.2"}
+var DefaultSeries = []string{"6.1", "6.12", "6.16", "6.18", "7.2", "7.3"}
 
 // ErrNotPrepared is in the chain of errors that `make prepare` makes go away.
 var ErrNotPrepared = errors.New("not prepared: run `make prepare`")

@@ -34,7 +34,7 @@ readonly kernels=(
 	"7.2  sid trixie-backports"
 	"7.3  sid trixie-backports"
 )
-series=(6.12 6.18 7.2)
+series=(6.1 6.12 6.16 6.18 7.2 7.3)
 
 readonly virtme_version=1.42
 readonly qemu_major=10 # older ones crash under 6.12 and hand out virtual time in coarse turns
@@ -70,7 +70,7 @@ USAGE
 known_series() { printf '%s\n' "${kernels[@]%% *}" | paste -sd ' '; }
 
 # suites_of SERIES prints the suites which may have its kernels.
-suites_of() { printf '%s\n' "${kernels[@]}" | sed -n "s/^${1//./\\.} *//p"; }
+suites_of() { printf '%s\n' "${kernels[@]}" | sed -n "s/^${1//./\\.}  *//p"; }
 
 # run WHAT COMMAND… runs a command with its output in the stage's log, shows what it is doing for how long, and on
 # failure ends with the last lines of the log. The command has a process group of its own, so that an interrupt can

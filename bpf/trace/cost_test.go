@@ -7,12 +7,11 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/asm"
-	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
 	"autosa/bpf/trace"
 	"autosa/bpf/trace/tracetest"
+	"autosa/bpf/trace/tracetest/reference"
 )
 
 // BenchmarkSwitch reports the mean time of the tracer's program and, beside it,
@@ -31,13 +30,13 @@ func BenchmarkSwitch(b *testing.B) {
 	defer closer.Close()
 	time.Sleep(100 * time.Millisecond)
 
-	before, emptyBefore := stats(b, tracer.Program()), stats(b, empty)
+	before, emptyBefore := stats(b, tracer.Program()), emptyStats(b, empty)
 	b.ResetTimer()
 	for b.Loop() {
 		time.Sleep(time.Second)
 	}
 	b.StopTimer()
-	after, emptyAfter := stats(b, tracer.Program()), stats(b, empty)
+	after, emptyAfter := stats(b, tracer.Program()), emptyStats(b, empty)
 	b.ReportMetric(mean(before, after), "ns/switch")
 	b.ReportMetric(mean(emptyBefore, emptyAfter), "ns/empty")
 	b.ReportMetric(float64(after.RunCount-before.RunCount)/b.Elapsed().Seconds(), "switches/s")
@@ -53,28 +52,26 @@ func stats(t testing.TB, p *ebpf.Program) *ebpf.ProgramStats {
 	return s
 }
 
+func emptyStats(t testing.TB, e *reference.Empty) *ebpf.ProgramStats {
+	t.Helper()
+	runs, nanos, err := e.RunStats()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &ebpf.ProgramStats{RunCount: runs, Runtime: time.Duration(nanos)}
+}
+
 func mean(before, after *ebpf.ProgramStats) float64 {
 	return float64(after.Runtime-before.Runtime) / float64(after.RunCount-before.RunCount)
 }
 
 // attachEmpty attaches a program that does nothing.
-func attachEmpty(t testing.TB) *ebpf.Program {
+func attachEmpty(t testing.TB) *reference.Empty {
 	t.Helper()
-	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{
-		Name: "empty", Type: ebpf.Tracing, AttachType: ebpf.AttachTraceRawTp, AttachTo: "sched_switch",
-		License: "Dual BSD/GPL", Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()},
-	})
+	e, err := reference.LoadEmpty()
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := link.AttachTracing(link.TracingOptions{Program: p})
-	if err != nil {
-		p.Close()
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		l.Close()
-		p.Close()
-	})
-	return p
+	t.Cleanup(func() { e.Close() })
+	return e
 }

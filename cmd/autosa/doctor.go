@@ -35,6 +35,8 @@ type check struct {
 	Remedy string `json:"remedy,omitempty"`
 	// swapping is true for what only concerns changing schedulers.
 	swapping bool
+	// lacking is true where the kernel itself has not got what it takes.
+	lacking bool
 }
 
 // doctorReport is what `autosa doctor --json` prints.
@@ -47,7 +49,8 @@ type doctorReport struct {
 	CanTrace bool    `json:"can_trace"`
 	CanSwap  bool    `json:"can_swap"`
 	Checks   []check `json:"checks"`
-	// others is true when something failed that does not concern swapping.
+	// others is true when something failed that does not concern swapping and is
+	// not the kernel's lack.
 	others bool
 }
 
@@ -108,7 +111,7 @@ func summarize(checks []check) doctorReport {
 		if failed && c.swapping {
 			r.CanSwap = false
 		}
-		if failed && !c.swapping {
+		if failed && !c.swapping && !c.lacking {
 			r.others = true
 		}
 	}

@@ -87,7 +87,7 @@ Begin with ` + "`autosa doctor`" + `, which says what works here, and ` + "`sudo
 		}
 	}
 	add("daemon", a.startCommand(), a.stopCommand())
-	add("orders", a.statusCommand(), a.traceCommand(), a.listCommand(), a.switchCommand(), a.autoCommand())
+	add("orders", a.statusCommand(), a.topCommand(), a.traceCommand(), a.listCommand(), a.switchCommand(), a.autoCommand())
 	add("", a.doctorCommand(), a.versionCommand(), exitCodesTopic())
 	return root
 }

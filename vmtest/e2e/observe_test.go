@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"autosa/api"
+	"autosa/bpf/trace"
 	"autosa/workload"
 )
 
@@ -35,8 +36,11 @@ func checkObserveMode(t *testing.T, bin string) {
 	if st.Kernel.SchedExt || st.Scheduler.Name != api.EEVDF || st.Scheduler.Owner != api.OwnerKernel {
 		t.Errorf("kernel %+v, scheduler %+v, want EEVDF on a kernel without sched_ext", st.Kernel, st.Scheduler)
 	}
-	if st.Tracer.Source != workload.SourceBPF || !st.Waits.Distributions || st.Waits.RunQueueP99Seconds <= 0 {
+	switch err := trace.Probe(); {
+	case err == nil && (st.Tracer.Source != workload.SourceBPF || !st.Waits.Distributions || st.Waits.RunQueueP99Seconds <= 0):
 		t.Errorf("tracer %+v, waits %+v, want the BPF tracer's distributions", st.Tracer, st.Waits)
+	case err != nil && (st.Tracer.Source != workload.SourceProcfs || st.Tracer.Reason != err.Error() || st.Waits.Distributions || st.Waits.WaitPerRun <= 0):
+		t.Errorf("tracer %+v, waits %+v, want what /proc says, without distributions, because %v", st.Tracer, st.Waits, err)
 	}
 	if d := st.LastDecision; d != nil && d.Action == "swap" {
 		t.Errorf("decided to swap where it cannot: %+v", d)
