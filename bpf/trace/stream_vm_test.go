@@ -26,9 +26,3 @@ func TestVMTasksAreAsProcShowsThem(t *testing.T) {
 	guest.On(t, "7.2")
 	TestTasksAreAsProcShowsThem(t)
 }
-
-func TestVMProbesSampleAndLeave(t *testing.T) {
-	guest.On(t, "7.2")
-	TestWakeupsNameTheTaskOrTheInterrupt(t)
-	TestASampleThatIsCalledOffLeavesNothingAttached(t)
-}
