@@ -53,7 +53,7 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		if what == nil {
 			return
 		}
-		if what == http.ErrAbortHandler { // our own, below
+		if err, ok := what.(error); ok && errors.Is(err, http.ErrAbortHandler) { // our own, below
 			panic(what)
 		}
 		s.log.Error("panic in a request", "method", r.Method, "path", r.URL.Path, "panic", what, "stack", string(debug.Stack()))

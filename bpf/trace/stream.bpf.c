@@ -22,10 +22,6 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 static u64 (*const bpf_get_current_ancestor_cgroup_id)(int level) = (void *)123;
 
-struct bpf_iter__task {
-	struct task_struct *task;
-} __core;
-
 struct task_struct___state {
 	unsigned int __state; /* called state before 5.14 */
 } __core;

@@ -73,7 +73,9 @@ type StreamEvent struct {
 	// task was preempted before, and where that was before the stream began.
 	Wait, Run, Blocked time.Duration
 	// Arrivals numbers the slices of a task in its life, as the third figure of
-	// /proc/PID/schedstat does: a gap shows that some are missing.
+	// /proc/PID/schedstat does: a gap shows that some are missing. The kernel does
+	// not note the arrival of a task that was preempted on its way to sleep: that
+	// slice has the number of the one before, and is partial.
 	Arrivals uint64
 	// LostBefore is how many events of this CPU were lost since the one before.
 	LostBefore     uint64
@@ -84,7 +86,8 @@ type StreamEvent struct {
 	// Woken says that the task was blocked before and not preempted, WokenIO that
 	// it was on storage, New that it is the first slice of its life.
 	Woken, WokenIO, New bool
-	// Partial says that the slice began before the stream could know the task.
+	// Partial says that the slice began before the stream could know the task, or
+	// that the kernel has not noted its arrival.
 	Partial bool
 	// HolderPID had the CPU before, NextPID has it next; 0 is idle.
 	HolderPID, NextPID   int

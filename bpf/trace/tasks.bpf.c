@@ -18,11 +18,6 @@ struct bpf_iter_meta {
 	struct seq_file *seq;
 } __core;
 
-struct bpf_iter__task {
-	struct bpf_iter_meta *meta;
-	struct task_struct *task;
-} __core;
-
 struct thread_info___cpu {
 	u32 cpu; /* since 5.18 on every machine; not without SMP */
 } __core;
@@ -45,6 +40,7 @@ int dump_task(struct bpf_iter__task *ctx)
 {
 	struct task_struct *task = ctx->task;
 	struct task_struct___more *more = (void *)task;
+	struct bpf_iter_meta *meta = ctx->meta;
 	struct task_record r = {};
 
 	if (!task)
@@ -66,6 +62,6 @@ int dump_task(struct bpf_iter__task *ctx)
 	((u64 *)r.comm)[0] = *(u64 *)&task->comm[0];
 	((u64 *)r.comm)[1] = *(u64 *)&task->comm[8];
 	/* Without room the kernel makes some and calls again for this task. */
-	bpf_seq_write(ctx->meta->seq, &r, sizeof(r));
+	bpf_seq_write(meta->seq, &r, sizeof(r));
 	return 0;
 }

@@ -62,12 +62,13 @@ func TestTasksAreAsProcShowsThem(t *testing.T) {
 			t.Errorf("comm %q, /proc has %q", task.Comm, read("comm"))
 		}
 		stat := read("stat")
-		f := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:]) // from field 3 on
+		f := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
+		field := func(n int) string { return f[n-3] } // as proc(5) numbers them; two are cut off
 		for what, pair := range map[string][2]string{
-			"state":  {string(task.State), f[3-3]},
-			"nice":   {strconv.Itoa(task.Nice), f[19-3]},
-			"CPU":    {strconv.Itoa(task.CPU), f[39-3]},
-			"policy": {strconv.Itoa(task.Policy), f[41-3]},
+			"state":  {string(task.State), field(3)},
+			"nice":   {strconv.Itoa(task.Nice), field(19)},
+			"CPU":    {strconv.Itoa(task.CPU), field(39)},
+			"policy": {strconv.Itoa(task.Policy), field(41)},
 		} {
 			if pair[0] != pair[1] {
 				t.Errorf("%s is %s, /proc has %s", what, pair[0], pair[1])

@@ -127,6 +127,7 @@ func checkTraceIsWhole(t *testing.T, a *autosa) {
 	n := startNapper(t)
 	tr := a.trace("--switches", "--pid", fmt.Sprint(n.tid))
 	seen := make(map[uint64]int)
+	var events uint64
 	note := func(e api.TraceEvent) {
 		if e.Slice == nil {
 			return
@@ -134,7 +135,10 @@ func checkTraceIsWhole(t *testing.T, a *autosa) {
 		if e.Kind != api.TraceSwitch || e.Slice.PID != n.tid || e.Slice.LostBefore != 0 || e.Slice.Group == "" {
 			t.Errorf("line %+v %+v", e, e.Slice)
 		}
-		seen[e.Slice.Arrivals]++
+		events++
+		if !e.Slice.Partial { // else the kernel has not noted the arrival
+			seen[e.Slice.Arrivals]++
+		}
 	}
 	e, ok := tr.next()
 	if !ok {
@@ -163,8 +167,8 @@ func checkTraceIsWhole(t *testing.T, a *autosa) {
 	if err := tr.cmd.Wait(); err != nil {
 		t.Errorf("Ctrl-C: %v: %s", err, tr.stderr.String())
 	}
-	if end == nil || end.Lost != 0 || end.Events != uint64(len(seen)) {
-		t.Errorf("totals %+v of %d events", end, len(seen))
+	if end == nil || end.Lost != 0 || end.Events != events {
+		t.Errorf("totals %+v of %d events", end, events)
 	}
 	// What it was doing at either end may be on its way.
 	for i := from + 1; i < to; i++ {
@@ -176,71 +180,6 @@ func checkTraceIsWhole(t *testing.T, a *autosa) {
 		t.Errorf("summary: %s", s)
 	}
 	tracetest.AwaitKernel(t, before)
-}
-
-func checkTraceRefusals(t *testing.T, a *autosa) {
-	t.Helper()
-	for _, tt := range []struct {
-		code int
-		says string
-		args []string
-	}{
-		{api.ExitUsage, "no cgroup nosuch.service", []string{"--cgroup", "nosuch.service"}},
-		{api.ExitUsage, "flood", []string{"--switches"}},
-		{api.ExitUsage, "16 bytes", []string{"--comm", "0123456789abcdef"}},
-		{api.ExitUsage, "0 is no process id", []string{"--pid", "0"}},
-	} {
-		if out, errOut, code := a.run(append([]string{"trace", "--duration", "1s"}, tt.args...)...); code != tt.code || !strings.Contains(errOut, tt.says) || out != "" {
-			t.Errorf("trace %v: exit %d, want %d and %q: %s%s", tt.args, code, tt.code, tt.says, out, errOut)
-		}
-	}
-}
-
-// streams is how many streams' programs the kernel holds.
-func streams(t *testing.T) int {
-	t.Helper()
-	n := 0
-	for name, count := range tracetest.Kernel(t) {
-		if strings.HasPrefix(name, "on_stream") { // the kernel cuts names
-			n += count
-		}
-	}
-	return n
-}
-
-// checkTracesEndWithTheirClients starts as many traces as there may be, kills
-// their clients, and sees the programs gone and the places free.
-func checkTracesEndWithTheirClients(t *testing.T, a *autosa) {
-	t.Helper()
-	before := streams(t)
-	n := startNapper(t)
-	var all []*tracing
-	for range 4 {
-		tr := a.trace("--switches", "--pid", fmt.Sprint(n.tid))
-		if _, ok := tr.next(); !ok {
-			t.Fatalf("no line: %s", tr.stderr.String())
-		}
-		all = append(all, tr)
-	}
-	if now := streams(t) - before; now != 4 {
-		t.Errorf("%d programs for four traces", now)
-	}
-	if _, errOut, code := a.run("trace", "--duration", "1s"); code != api.ExitConflict || !strings.Contains(errOut, "4 traces") {
-		t.Errorf("a fifth trace: exit %d: %s", code, errOut)
-	}
-	for _, tr := range all {
-		_ = tr.cmd.Process.Kill()
-		_ = tr.cmd.Wait()
-	}
-	for deadline := time.Now().Add(2 * time.Minute); streams(t) > before; time.Sleep(50 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%d programs of killed clients stay", streams(t)-before)
-		}
-	}
-	out := a.mustRun("trace", "--json", "--switches", "--pid", fmt.Sprint(n.tid), "--duration", "100ms")
-	if !strings.Contains(out, `"kind":"end"`) {
-		t.Errorf("after all of them: %s", out)
-	}
 }
 
 // nobodys is a copy of the program that anybody may run.

@@ -94,9 +94,8 @@ func programName(id ebpf.ProgramID) string {
 	if err != nil {
 		return ""
 	}
-	defer p.Close()
 	info, err := p.Info()
-	if err != nil {
+	if err = errors.Join(err, p.Close()); err != nil {
 		return ""
 	}
 	return info.Name
