@@ -113,9 +113,17 @@ type Workload struct {
 	Since         time.Time              `json:"since"`
 }
 
-// Group is one busy cgroup in the last interval.
+// Group is one busy cgroup in the last interval; the last one may be
+// workload.OtherName, which has all that are not listed.
 type Group struct {
-	Name              string         `json:"name"`
+	Name string `json:"name"`
+	// Label is a short name for people; Kind, Unit and Container are what the
+	// cgroup's path says: see workload.Name. Empty where it says nothing.
+	Label             string         `json:"label"`
+	Kind              workload.Kind  `json:"kind,omitempty"`
+	Unit              string         `json:"unit,omitempty"`
+	Container         string         `json:"container,omitempty"`
+	Runtime           string         `json:"container_runtime,omitempty"`
 	Class             workload.Class `json:"class"`
 	Confidence        float64        `json:"confidence"`
 	CPUShare          float64        `json:"cpu_share"`
@@ -124,6 +132,18 @@ type Group struct {
 	WaitP99Seconds    float64        `json:"wait_p99_seconds"`
 	IOShare           float64        `json:"io_share"`
 	ThrottledShare    float64        `json:"throttled_share"`
+	// PSI is the cgroup's own pressure, and Disk its storage traffic; of the
+	// busiest groups only.
+	PSI  *PSI  `json:"psi,omitempty"`
+	Disk *Disk `json:"disk,omitempty"`
+}
+
+// Disk is storage traffic in the last interval.
+type Disk struct {
+	ReadBytesPerSecond  float64 `json:"read_bytes_per_second"`
+	WriteBytesPerSecond float64 `json:"write_bytes_per_second"`
+	ReadsPerSecond      float64 `json:"reads_per_second"`
+	WritesPerSecond     float64 `json:"writes_per_second"`
 }
 
 // Waits are the host's waits in the last interval.
@@ -154,11 +174,19 @@ type PSI struct {
 // parts are for root and the operator group only; others get them empty, with
 // Withheld set.
 type Events struct {
-	Withheld  bool        `json:"withheld,omitempty"`
-	Received  uint64      `json:"received"`
-	Worst     []WaitEvent `json:"worst_waits"`
-	WaitedFor []Edge      `json:"waited_for"`
-	Periods   []Period    `json:"periods"`
+	Withheld bool        `json:"withheld,omitempty"`
+	Received uint64      `json:"received"`
+	Worst    []WaitEvent `json:"worst_waits"`
+	// WaitedFor says which group made which other wait, longest total first.
+	WaitedFor []Edge   `json:"waited_for"`
+	Periods   []Period `json:"periods"`
+	// Throttled counts the waits that the waiter's own CPU quota caused: nobody is
+	// named for them.
+	Throttled uint64 `json:"throttled"`
+	// The shortest waits that are reported one by one now; they follow the load.
+	// 0 where no events are reported.
+	WaitThresholdSeconds float64 `json:"wait_threshold_seconds"`
+	IOThresholdSeconds   float64 `json:"io_threshold_seconds"`
 }
 
 // WaitEvent is one long wait.
@@ -197,6 +225,20 @@ type Tracer struct {
 	Switches uint64            `json:"switches"`
 	Losses   map[string]uint64 `json:"losses"`
 	Cost     Cost              `json:"cost"`
+	// BudgetRatio is the share of the machine's CPU time that observing may take;
+	// 0: no limit. Step, 0 to 4, is how far the tracer has backed off because of
+	// it, StepName says what is left out, StepReason why.
+	BudgetRatio float64 `json:"budget_ratio"`
+	Step        int     `json:"step"`
+	StepName    string  `json:"step_name"`
+	StepReason  string  `json:"step_reason,omitempty"`
+	// CoveredRatio is the part of the last interval in which activity was counted.
+	CoveredRatio float64 `json:"covered_ratio"`
+	// Slots is how many cgroups can be counted apart, SlotsUsed how many are.
+	Slots     int `json:"slots"`
+	SlotsUsed int `json:"slots_used"`
+	// MemoryBytes is what the tracer takes in the kernel; 0 where not known.
+	MemoryBytes uint64 `json:"memory_bytes"`
 }
 
 // Cost is the price of observing.
@@ -204,7 +246,9 @@ type Cost struct {
 	NanosPerSwitch float64 `json:"nanoseconds_per_switch"`
 	BPFCPURatio    float64 `json:"bpf_cpu_ratio"`
 	DaemonCPURatio float64 `json:"daemon_cpu_ratio"`
-	ResidentBytes  uint64  `json:"resident_bytes"`
+	// AgeSeconds is how old NanosPerSwitch is: it is measured once a minute.
+	AgeSeconds    float64 `json:"age_seconds"`
+	ResidentBytes uint64  `json:"resident_bytes"`
 }
 
 // Decision is policy's word at one tick.

@@ -6,9 +6,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
-	"sync"
 	"time"
 
 	"autosa/bpf/trace"
@@ -28,50 +26,77 @@ type bpfSource struct {
 	unknown []trace.Unknown
 	seen    uint64 // switches since the tracer started
 
+	quotas   *quotas
+	details  *details
 	sampling sampling
 	reader   *eventReader
+	meter    meter
+	effort   *effort
 }
 
-func newBPFSource(o Options, cg *cgroups, p *parts) (*bpfSource, error) {
+func newBPFSource(o Options, cg *cgroups, m *machine, p *parts) (*bpfSource, error) {
 	tracer, err := trace.Load(o.traceOptions())
 	if err != nil {
 		return nil, err
 	}
-	s := &bpfSource{tracer: tracer, cg: cg, parts: p, groups: o.Groups}
+	s := &bpfSource{
+		tracer: tracer, cg: cg, parts: p, groups: o.Groups, quotas: newQuotas(cg), details: newDetails(cg),
+	}
 	s.table = newSlotTable(tracer, tracer.Slots())
 	s.reader = readEvents(tracer)
+	s.effort = newEffort(tracer, o, cg, m, p)
 	return s, nil
 }
 
 func (s *bpfSource) close() error {
+	s.effort.close()
 	err := s.tracer.Close()
 	return errors.Join(err, s.reader.wait())
 }
 
 func (s *bpfSource) collect(sample *workload.Sample) error {
+	own := sample.Tracer.Cost.DaemonShare
+	sample.Covered = s.effort.covered(sample.Interval)
+	sample.Host.Name = workload.HostName
+	if err := s.activity(sample); err != nil {
+		return err
+	}
+	sample.Tracer.Source, sample.Tracer.Switches = cmp.Or(sample.Tracer.Source, workload.SourceBPF), s.seen
+	sample.Tracer.Slots, sample.Tracer.SlotsUsed = s.table.limit, len(s.table.byID)
+	if sample.Tracer.Losses == nil {
+		sample.Tracer.Losses = make(map[string]uint64, len(trace.LossNames()))
+	}
+	s.parts.report("losses of the tracer", s.tracer.Losses(sample.Tracer.Losses))
+	if s.effort.events() {
+		s.parts.report("sampling of cycles", s.sampling.adapt(s.tracer, sample.Tracer.Losses, sample.Interval))
+	}
+	cost, err := s.tracer.Cost(time.Now())
+	s.parts.report("cost of the tracer", err)
+	sample.Tracer.Cost = s.meter.cost(sample, cost, time.Now())
+	sample.Tracer.Cost.DaemonShare = own
+	s.effort.next(sample)
+	s.table.limit, s.quotas.tick = s.effort.slots(s.tracer.Slots()), s.quotas.tick+1
+	return nil
+}
+
+// activity sets Host, Groups, Other and Events: from the tracer, and from /proc
+// while it is paused.
+func (s *bpfSource) activity(sample *workload.Sample) error {
+	if s.effort.fallback != nil {
+		return s.effort.fallback.collect(sample)
+	}
 	if err := s.tracer.Snapshot(&s.now); err != nil {
 		return fmt.Errorf("read the tracer: %w", err)
 	}
-	sample.Host.Name = workload.HostName
 	busy := s.count(sample)
 	s.now, s.before = s.before, s.now
 
 	// Groups get their names before removed cgroups are forgotten.
 	s.list(sample, busy)
-	s.parts.report("events", s.reader.flush(sample, s.cg.nameOr))
+	setOther(sample)
+	s.parts.report("events", s.reader.flush(sample, s.cg.nameOr, s.quotas.held))
+	sample.Events.WaitThreshold, sample.Events.IOThreshold = s.effort.thresholds()
 	s.parts.report("slots of cgroups", s.rebalance())
-
-	sample.Tracer = workload.TracerStats{
-		Source: workload.SourceBPF, Switches: s.seen, Losses: make(map[string]uint64, len(trace.LossNames())),
-	}
-	s.parts.report("losses of the tracer", s.tracer.Losses(sample.Tracer.Losses))
-	s.parts.report("sampling of cycles", s.sampling.adapt(s.tracer, sample.Tracer.Losses, sample.Interval))
-	cost, err := s.tracer.Cost(time.Now())
-	s.parts.report("cost of the tracer", err)
-	sample.Tracer.Cost.NanosPerSwitch = cost.NanosPerRun()
-	if cost.Window > 0 {
-		sample.Tracer.Cost.BPFShare = float64(cost.RunTime) / (float64(cost.Window) * float64(sample.CPUs))
-	}
 	return nil
 }
 
@@ -112,7 +137,7 @@ func (s *bpfSource) list(sample *workload.Sample, busy []int) {
 		return run
 	}
 	slices.SortFunc(busy, func(a, b int) int { return cmp.Or(cmp.Compare(ran(b), ran(a)), cmp.Compare(a, b)) })
-	busy = busy[:min(len(busy), s.groups)]
+	busy = busy[:min(len(busy), s.effort.groups(s.groups))]
 	sample.Groups = make([]workload.Group, len(busy))
 	for n, i := range busy {
 		slot, g := &s.table.slots[i], &sample.Groups[n]
@@ -122,8 +147,9 @@ func (s *bpfSource) list(sample *workload.Sample, busy []int) {
 			old = &before.Slots[i]
 		}
 		addDelta(g, &now.Slots[i], old)
-		g.Throttled = slot.throttled.since(s.cg, slot.name)
+		g.Throttled = s.quotas.since(slot.name)
 	}
+	s.details.set(sample)
 }
 
 // rebalance looks for cgroups without a slot when tasks of such ran.
@@ -163,142 +189,51 @@ func addDelta(g *workload.Group, now, before *trace.Cell) {
 	}
 }
 
-// throttle follows the throttled time of a cgroup.
-type throttle struct {
-	total time.Duration
-	known bool
-	skip  int
-}
-
-// throttleSkip is for how many ticks a cgroup without the CPU controller is
-// not looked at again.
-const throttleSkip = 16
-
-// since returns the time held back since the call before.
-func (t *throttle) since(cg *cgroups, name string) time.Duration {
-	if t.skip > 0 {
-		t.skip--
-		return 0
-	}
-	total, ok, err := cg.throttled(name)
-	if err != nil || !ok {
-		// Removed meanwhile, or no controller: no quota to be held back by.
-		t.skip, t.known = throttleSkip, false
-		return 0
-	}
-	before, known := t.total, t.known
-	t.total, t.known = total, true
-	if !known {
-		return 0
-	}
-	return max(total-before, 0)
-}
-
-// eventReader owns the goroutine that reads the ring buffer: on demand, and by
-// itself when the kernel wakes it because the buffer fills.
-type eventReader struct {
-	tracer  *trace.Tracer
-	flushed chan struct{}
-	done    chan struct{}
-	err     error // once done is closed
-
-	mu  sync.Mutex
-	agg *aggregator
-}
-
-func readEvents(tracer *trace.Tracer) *eventReader {
-	r := &eventReader{
-		tracer: tracer, agg: newAggregator(), flushed: make(chan struct{}, 1), done: make(chan struct{}),
-	}
-	go r.run()
-	return r
-}
-
-func (r *eventReader) run() {
-	defer close(r.done)
-	var (
-		rec trace.Record
-		e   trace.Event
-	)
-	for {
-		switch err := r.tracer.ReadEvent(&rec, &e); {
-		case err == nil:
-			r.mu.Lock()
-			r.agg.add(&e)
-			r.mu.Unlock()
-		case errors.Is(err, trace.ErrFlushed):
-			select {
-			case r.flushed <- struct{}{}:
-			default:
-			}
-		case errors.Is(err, os.ErrClosed):
-			return
-		default:
-			r.err = err
-			return
+// setOther sets what the host did beyond the listed groups. No group may exceed
+// the host.
+func setOther(s *workload.Sample) {
+	s.Other = s.Host
+	s.Other.Name = workload.OtherName
+	s.Other.Throttled, s.Other.Pressure, s.Other.Disk = 0, workload.PSI{}, workload.Disk{}
+	o := &s.Other
+	for n := range s.Groups {
+		g := &s.Groups[n]
+		o.Switches -= g.Switches
+		o.Voluntary -= g.Voluntary
+		o.Involuntary -= g.Involuntary
+		o.Run -= g.Run
+		o.Wait -= g.Wait
+		o.Sleep -= g.Sleep
+		o.IOWait -= g.IOWait
+		for i := range o.WaitHist {
+			o.WaitHist[i] -= g.WaitHist[i]
+			o.RunHist[i] -= g.RunHist[i]
+			o.SleepHist[i] -= g.SleepHist[i]
+			o.IOHist[i] -= g.IOHist[i]
 		}
 	}
 }
 
-// flush reads what is in the ring buffer and sets the sample's events.
-func (r *eventReader) flush(s *workload.Sample, name func(uint64) string) error {
-	select {
-	case <-r.flushed: // of a flush that was not waited for
-	default:
-	}
-	if err := r.tracer.Flush(); err != nil {
-		return err
-	}
-	select {
-	case <-r.flushed:
-	case <-r.done:
-		return cmp.Or(r.err, os.ErrClosed)
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	s.Events = r.agg.take(name)
-	return nil
+// meter reckons the price of an interval from the tracer's last measurement.
+type meter struct {
+	last  trace.Cost
+	taken time.Time
 }
 
-// wait waits until the goroutine ended, after the tracer was closed.
-func (r *eventReader) wait() error {
-	<-r.done
-	return r.err
+// cost returns the price of a sample's interval.
+func (m *meter) cost(s *workload.Sample, measured trace.Cost, now time.Time) workload.Cost {
+	if measured != m.last {
+		m.last, m.taken = measured, now
+	}
+	if measured.Runs == 0 {
+		return workload.Cost{}
+	}
+	c := workload.Cost{NanosPerSwitch: measured.NanosPerRun(), Age: now.Sub(m.taken)}
+	if s.Tracer.Source == workload.SourceBPF {
+		c.BPFShare = c.NanosPerSwitch * float64(s.Host.Switches) / machineNanos(s)
+	}
+	return c
 }
 
-// sampling follows the load with the share of tasks whose cycles are reported:
-// one in 2^shift, all of them in turn.
-type sampling struct {
-	shift, phase uint
-	ticks        int
-	lost         uint64
-}
-
-const (
-	maxShift = 12
-	// phaseTicks is for how many ticks the same tasks are followed.
-	phaseTicks = 2
-	// tolerated is how many cycles a second may go beyond the rate.
-	tolerated = 50
-)
-
-func (a *sampling) adapt(t *trace.Tracer, losses map[string]uint64, interval time.Duration) error {
-	lost := losses[trace.LossCycleRate] - a.lost
-	a.lost = losses[trace.LossCycleRate]
-	a.ticks++
-	shift, phase := a.shift, a.phase
-	switch {
-	case float64(lost) > tolerated*interval.Seconds():
-		shift = min(shift+1, maxShift)
-	case lost == 0 && shift > 0 && a.ticks%phaseTicks == 0:
-		shift--
-	}
-	if a.ticks%phaseTicks == 0 {
-		phase++
-	}
-	if phase &= 1<<shift - 1; shift == a.shift && phase == a.phase {
-		return nil
-	}
-	a.shift, a.phase = shift, phase
-	return t.SampleTasks(shift, phase)
-}
+// machineNanos is the CPU time that the machine has in a sample's interval.
+func machineNanos(s *workload.Sample) float64 { return float64(s.Interval) * float64(s.CPUs) }

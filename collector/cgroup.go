@@ -18,12 +18,12 @@ import (
 )
 
 const (
-	// maxNames bounds the names kept, of removed cgroups too.
-	maxNames = 4096
-	// maxWalk bounds a walk over the hierarchy.
-	maxWalk = maxNames
-	// walkPause is between two walks: ids that a walk did not find are of
-	// cgroups already removed, mostly.
+	// maxNames bounds the names kept, of removed cgroups too: about 4 MiB.
+	maxNames = 16384
+	// walkStep is how many cgroups a walk over the hierarchy looks at in one go,
+	// and walkPause the time between two walks: ids that a walk did not find are
+	// of cgroups already removed, mostly.
+	walkStep  = 512
 	walkPause = 5 * time.Second
 	// removedName stands for cgroups removed before they could be named.
 	removedName = "(removed)"
@@ -34,13 +34,24 @@ var errNoCgroups = errors.New("no cgroup v2 hierarchy is mounted")
 
 // cgroups names the cgroups of the v2 hierarchy by their ids, which are the
 // inode numbers of their directories. A nil *cgroups knows none.
+//
+// An id is looked up when it is met first, by asking the kernel for that one
+// cgroup, and its name is kept from then on: for late samples of a cgroup that
+// was removed, too. That is right for as long as it is kept, because a cgroup of
+// version 2 cannot be renamed (only version 1 has a rename operation, see
+// cgroup1_rename in kernel/cgroup/cgroup-v1.c), and one that is made anew at
+// the same path has another id: the kernel counts a generation in the upper half
+// (kernfs_id in include/linux/kernfs.h). Beyond maxNames the names used longest
+// ago are forgotten.
 type cgroups struct {
 	root  string
 	dir   int // of root, to open cgroups by id
-	names map[uint64]string
-	walk  bool // opening by id does not work here
-	next  time.Time
+	names nameCache
 	buf   []byte
+
+	walk  bool // opening by id does not work here
+	queue []string
+	next  time.Time // of the next walk
 }
 
 // openCgroups finds the hierarchy: at root, or where mountinfo has it. Without
@@ -59,7 +70,7 @@ func openCgroups(procRoot, root string) (*cgroups, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open cgroup root %s: %w", root, err)
 	}
-	return &cgroups{root: root, dir: dir, names: make(map[uint64]string), buf: make([]byte, 4096)}, nil
+	return &cgroups{root: root, dir: dir, buf: make([]byte, 4096)}, nil
 }
 
 // findCgroups returns the mount point of the cgroup v2 hierarchy. Hybrid
@@ -113,14 +124,14 @@ func (c *cgroups) name(id uint64) (string, bool) {
 	if c == nil {
 		return "", false
 	}
-	if n, ok := c.names[id]; ok {
+	if n, ok := c.names.get(id); ok {
 		return n, true
 	}
 	if !c.walk {
 		n, err := c.byHandle(id)
 		switch {
 		case err == nil:
-			c.keep(id, n)
+			c.names.put(id, n)
 			return n, true
 		case errors.Is(err, unix.ESTALE), errors.Is(err, unix.ENOENT):
 			if c.isCgroupfs() {
@@ -129,12 +140,8 @@ func (c *cgroups) name(id uint64) (string, bool) {
 		}
 		c.walk = true
 	}
-	if now := time.Now(); now.After(c.next) {
-		c.next = now.Add(walkPause)
-		c.walkTree()
-	}
-	n, ok := c.names[id]
-	return n, ok
+	c.walkOn(time.Now())
+	return c.names.get(id)
 }
 
 // nameOr is name with a stand-in.
@@ -145,19 +152,29 @@ func (c *cgroups) nameOr(id uint64) string {
 	return removedName
 }
 
-func (c *cgroups) keep(id uint64, name string) {
-	if len(c.names) >= maxNames {
-		// Forget what does not exist any more; if nothing, everything.
-		for old, n := range c.names {
-			if !c.alive(old, n) {
-				delete(c.names, old)
-			}
-		}
-		if len(c.names) >= maxNames {
-			clear(c.names)
-		}
+// nameCache is a map of at most maxNames that forgets what was used longest ago, in
+// halves: what is used moves to the young one.
+type nameCache struct{ young, old map[uint64]string }
+
+func (n *nameCache) get(id uint64) (string, bool) {
+	if s, ok := n.young[id]; ok {
+		return s, true
 	}
-	c.names[id] = name
+	s, ok := n.old[id]
+	if ok {
+		n.put(id, s)
+	}
+	return s, ok
+}
+
+func (n *nameCache) put(id uint64, name string) {
+	if len(n.young) >= maxNames/2 {
+		n.old, n.young = n.young, nil
+	}
+	if n.young == nil {
+		n.young = make(map[uint64]string)
+	}
+	n.young[id] = name
 }
 
 // fileidKernfs is the type of file handles of kernfs, FILEID_KERNFS in
@@ -189,24 +206,33 @@ func (c *cgroups) isCgroupfs() bool {
 	return unix.Fstatfs(c.dir, &st) == nil && st.Type == unix.CGROUP2_SUPER_MAGIC
 }
 
-// walkTree names every cgroup there is, breadth first, as far as it may.
-func (c *cgroups) walkTree() {
-	queue := []string{"/"}
-	for seen := 0; len(queue) > 0 && seen < maxWalk; seen++ {
-		name := queue[0]
-		queue = queue[1:]
+// walkOn names the next walkStep cgroups of a walk over all of them, breadth
+// first, and begins another one when it is time.
+func (c *cgroups) walkOn(now time.Time) {
+	if len(c.queue) == 0 {
+		if now.Before(c.next) {
+			return
+		}
+		c.next, c.queue = now.Add(walkPause), []string{"/"}
+	}
+	for range walkStep {
+		if len(c.queue) == 0 {
+			return
+		}
+		name := c.queue[0]
+		c.queue = c.queue[1:]
 		var st unix.Stat_t
 		if unix.Stat(c.path(name), &st) != nil {
 			continue
 		}
-		c.keep(st.Ino, name)
+		c.names.put(st.Ino, name)
 		entries, err := os.ReadDir(c.path(name))
 		if err != nil {
 			continue // removed meanwhile, or not ours to read
 		}
 		for _, e := range entries {
 			if e.IsDir() {
-				queue = append(queue, filepath.Join(name, e.Name()))
+				c.queue = append(c.queue, filepath.Join(name, e.Name()))
 			}
 		}
 	}
@@ -221,20 +247,6 @@ func (c *cgroups) alive(id uint64, name string) bool {
 	}
 	var st unix.Stat_t
 	return unix.Stat(c.path(name), &st) == nil && st.Ino == id
-}
-
-// throttled returns the time for which a cgroup was held back by its own quota
-// since it was made. ok is false where the CPU controller is off for it.
-func (c *cgroups) throttled(name string) (total time.Duration, ok bool, err error) {
-	if c == nil {
-		return 0, false, nil
-	}
-	b, err := c.read(name, "cpu.stat")
-	if err != nil {
-		return 0, false, err
-	}
-	usec, ok := cpuStatField(b, "throttled_usec")
-	return time.Duration(min(usec, uint64(maxMicros))) * time.Microsecond, ok, nil
 }
 
 // maxMicros is the longest time in µs that a time.Duration holds.

@@ -3,12 +3,16 @@
 package collector
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"autosa/bpf/trace/tracetest"
 )
 
 func inode(t testing.TB, path string) uint64 {
@@ -77,7 +81,7 @@ func TestNilCgroupsKnowNothing(t *testing.T) {
 	if _, ok := c.name(1); ok || c.alive(1, "/") || c.close() != nil {
 		t.Error("a machine without cgroups has some")
 	}
-	if _, ok, err := c.throttled("/"); ok || err != nil {
+	if newQuotas(c).held("/a") || newQuotas(c).since("/a") != 0 {
 		t.Error("a machine without cgroups has quotas")
 	}
 }
@@ -125,5 +129,84 @@ func FuzzKernelText(f *testing.F) {
 			t.Errorf("%q grew when unescaped", s)
 		}
 		_ = unifiedPath(s)
+		_ = parsePressure([]byte(s))
+		_ = parseIOStat([]byte(s))
 	})
+}
+
+func TestNamesAreBoundedAndTheUsedOnesAreKept(t *testing.T) {
+	var c nameCache
+	c.put(1, "/used")
+	for id := uint64(2); id < 10*maxNames; id++ {
+		c.put(id, "/x")
+		if id%1000 == 0 {
+			if n, ok := c.get(1); !ok || n != "/used" {
+				t.Fatalf("a name in use is forgotten after %d others", id)
+			}
+		}
+	}
+	if n := len(c.young) + len(c.old); n > maxNames {
+		t.Errorf("%d names kept", n)
+	}
+	if _, ok := c.get(2); ok {
+		t.Error("an unused name is kept for good")
+	}
+}
+
+// A walk takes its time where there are many cgroups.
+func TestWalkGoesOnWhereItStopped(t *testing.T) {
+	root := t.TempDir()
+	for i := range walkStep + 10 {
+		if err := os.Mkdir(filepath.Join(root, fmt.Sprint(i)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c, err := openCgroups("/proc", root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.close()
+	c.name(1 << 60)
+	if n := len(c.names.young); n > walkStep {
+		t.Errorf("%d cgroups looked at in one go", n)
+	}
+	c.name(1 << 60)
+	if n := len(c.names.young); n != walkStep+11 {
+		t.Errorf("%d cgroups named after the second part, want all %d", n, walkStep+11)
+	}
+}
+
+// What names rest upon: a cgroup cannot be renamed, and one made anew at the same
+// path is another one.
+func TestACgroupKeepsItsNameAndItsIDForItself(t *testing.T) {
+	tracetest.RequireTracer(t)
+	cg := tracetest.NewCgroup(t)
+	c, err := openCgroups("/proc", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.close()
+	if err := os.Rename(cg.Path, cg.Path+"-renamed"); !errors.Is(err, unix.EPERM) {
+		t.Errorf("renaming a cgroup: %v, want %v", err, unix.EPERM)
+	}
+	if got, ok := c.name(cg.ID); !ok || got != cg.Name || c.walk {
+		t.Errorf("cgroup %d is %q by asking the kernel (walking: %t), want %q", cg.ID, got, c.walk, cg.Name)
+	}
+	for range 100 {
+		if err := os.Remove(cg.Path); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Mkdir(cg.Path, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if id := inode(t, cg.Path); id == cg.ID {
+			t.Fatalf("a new cgroup has the id %d of the one before it", id)
+		}
+	}
+	if got, _ := c.name(cg.ID); got != cg.Name || c.alive(cg.ID, got) {
+		t.Errorf("the removed cgroup is %q, alive %t", got, c.alive(cg.ID, got))
+	}
+	if got, ok := c.name(inode(t, cg.Path)); !ok || got != cg.Name {
+		t.Errorf("the new cgroup is %q", got)
+	}
 }

@@ -6,9 +6,11 @@
 package collector
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"sync"
 	"time"
 
@@ -25,17 +27,51 @@ type Options struct {
 	Source workload.Source
 	// Groups is how many cgroups a sample lists, the busiest ones. 0 means 64.
 	Groups int
-	// Slots, WaitThreshold and IOThreshold are those of [trace.Options].
-	Slots                      int
+	// Slots is how many cgroups the tracer tells apart at a time, RingBytes the
+	// size of its ring buffer; 0 as for [trace.Options].
+	Slots, RingBytes int
+	// WaitThreshold and IOThreshold are the shortest run-queue and I/O waits that
+	// are ever reported one by one; the thresholds in force follow the load, from
+	// these up. 0 means 1 ms and 20 ms.
 	WaitThreshold, IOThreshold time.Duration
+	// EventsPerSecond bounds the events of waits, and as many of sampled cycles,
+	// over all CPUs. 0 means 2000.
+	EventsPerSecond int
+	// Budget is the share of the machine's CPU time that observing may take, the
+	// tracer's program and this process together. Above it the tracer does less,
+	// see [workload.Step]. 0: no limit.
+	Budget float64
 	// ProcRoot is where procfs is mounted. Empty: /proc.
 	ProcRoot string
 	// CgroupRoot is where the cgroup v2 hierarchy is mounted. Empty: found in
 	// ProcRoot/self/mountinfo; a machine may have none.
 	CgroupRoot string
+
+	// maxScan bounds the threads that the fallback looks at in a tick.
+	maxScan int
 }
 
-const defaultGroups = 64
+const (
+	defaultGroups        = 64
+	defaultWaitThreshold = time.Millisecond
+	defaultIOThreshold   = 20 * time.Millisecond
+	defaultEvents        = 2000
+	minEventsPerCPU      = 10
+)
+
+// withDefaults fills in what is not set.
+func (o Options) withDefaults() Options {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	o.Groups = cmp.Or(max(o.Groups, 0), defaultGroups)
+	o.WaitThreshold = cmp.Or(max(o.WaitThreshold, 0), defaultWaitThreshold)
+	o.IOThreshold = cmp.Or(max(o.IOThreshold, 0), defaultIOThreshold)
+	o.EventsPerSecond = cmp.Or(max(o.EventsPerSecond, 0), defaultEvents)
+	o.ProcRoot = cmp.Or(o.ProcRoot, "/proc")
+	o.maxScan = cmp.Or(o.maxScan, maxScan)
+	return o
+}
 
 // ErrTooSoon is returned by [Collector.Collect] when hardly any time has passed
 // since the sample before. What happened meanwhile goes into the next one.
@@ -45,9 +81,9 @@ const minInterval = time.Millisecond
 
 // source is where task activity comes from: the tracer, /proc, a recording.
 type source interface {
-	// collect sets Host, Groups, Events and Tracer of a sample whose Interval,
-	// CPUs, CPU and PSI are set, to what happened since the call before. An
-	// error means that there is no sample.
+	// collect sets Host, Groups, Other, Events and Tracer of a sample whose
+	// Interval, CPUs, CPU, PSI and Tracer.Cost.DaemonShare are set, to what
+	// happened since the call before. An error means that there is no sample.
 	collect(s *workload.Sample) error
 	close() error
 }
@@ -67,15 +103,7 @@ type Collector struct {
 
 // New starts collecting: the first sample's interval begins now. Close it.
 func New(o Options) (*Collector, error) {
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
-	if o.Groups <= 0 {
-		o.Groups = defaultGroups
-	}
-	if o.ProcRoot == "" {
-		o.ProcRoot = "/proc"
-	}
+	o = o.withDefaults()
 	c := &Collector{log: o.Logger, parts: parts{log: o.Logger}}
 	var err error
 	if c.machine, err = newMachine(o.ProcRoot, &c.parts); err != nil {
@@ -87,6 +115,8 @@ func New(o Options) (*Collector, error) {
 	if c.src, err = c.open(o); err != nil {
 		return nil, errors.Join(err, c.cg.close())
 	}
+	// What it took to start is no cost of the first tick.
+	c.machine.ownShare(&workload.Sample{Interval: time.Second, CPUs: 1})
 	c.last = time.Now()
 	return c, nil
 }
@@ -95,7 +125,7 @@ func New(o Options) (*Collector, error) {
 func (c *Collector) open(o Options) (source, error) {
 	reason := "asked for"
 	if o.Source != workload.SourceProcfs {
-		src, err := newBPFSource(o, c.cg, &c.parts)
+		src, err := newBPFSource(o, c.cg, c.machine, &c.parts)
 		if err == nil {
 			return src, nil
 		}
@@ -126,13 +156,22 @@ func (c *Collector) Collect(now time.Time) (workload.Sample, error) {
 	}
 	s := workload.Sample{Time: now, Interval: interval}
 	c.machine.collect(&s)
+	s.Tracer.Cost.DaemonShare = c.machine.ownShare(&s)
 	if err := c.src.collect(&s); err != nil {
 		return workload.Sample{}, fmt.Errorf("collect a sample: %w", err)
 	}
 	s.Source = s.Tracer.Source
-	s.Tracer.Cost.DaemonShare = c.machine.ownShare(&s)
 	c.last = tick
 	return s, nil
+}
+
+// SetBudget changes Options.Budget, from the next sample on.
+func (c *Collector) SetBudget(share float64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s, ok := c.src.(*bpfSource); ok {
+		s.effort.budget.limit = share
+	}
 }
 
 // Close detaches the tracer and frees everything. Closing again does nothing.
@@ -168,7 +207,11 @@ func (p *parts) report(part string, err error) bool {
 	return err == nil
 }
 
-// traceOptions are the tracer's options.
+// traceOptions are the tracer's options, which limit events per CPU.
 func (o *Options) traceOptions() trace.Options {
-	return trace.Options{Slots: o.Slots, WaitThreshold: o.WaitThreshold, IOThreshold: o.IOThreshold}
+	perCPU := max(o.EventsPerSecond/runtime.NumCPU(), minEventsPerCPU)
+	return trace.Options{
+		Slots: o.Slots, WaitThreshold: o.WaitThreshold, IOThreshold: o.IOThreshold, RingBytes: o.RingBytes,
+		WaitEvents: perCPU, CycleEvents: perCPU,
+	}
 }

@@ -17,9 +17,8 @@ const (
 	maxEdges   = 16
 	maxPeriods = 16
 	// maxPairs bounds the pairs of cgroups summed in a tick; further pairs are
-	// summed as one, named otherName.
-	maxPairs  = 1024
-	otherName = "(other)"
+	// summed as one, named workload.OtherName.
+	maxPairs = 1024
 
 	// maxTasks bounds the tasks whose rhythm is followed; while there are more,
 	// new ones are not.
@@ -60,8 +59,9 @@ func (a *aggregator) add(e *trace.Event) {
 	a.received++
 	if e.Kind&trace.EventWait != 0 {
 		a.waits.add(e, e.Wait)
-		if e.HolderPID != 0 {
-			a.pair(pair{e.Cgroup, e.HolderCgroup}, e.Wait)
+		// A group's own tasks are no neighbours.
+		if e.HolderPID != 0 && e.HolderCgroup != e.Cgroup {
+			a.pair(pair{e.Cgroup, e.HolderCgroup}, min(e.HolderRun, e.Wait))
 		}
 	}
 	if e.Kind&trace.EventIO != 0 {
@@ -160,12 +160,13 @@ func (r *rhythm) judge() (mean time.Duration, cv float64) {
 	return time.Duration(m), math.Sqrt(squares/float64(r.n)) / m
 }
 
-// take returns what the events since the call before add up to.
-func (a *aggregator) take(name func(uint64) string) workload.Events {
+// take returns what the events since the call before add up to. held says which
+// groups' own quotas made them wait.
+func (a *aggregator) take(name func(uint64) string, held func(string) bool) workload.Events {
 	ev := workload.Events{Received: a.received}
 	a.received = 0
 	ev.Worst = a.takeWorst(name)
-	ev.WaitedFor = a.takeEdges(name)
+	ev.WaitedFor, ev.Throttled = a.takeEdges(name, held)
 	ev.Periods = a.takePeriods(name)
 	return ev
 }
@@ -197,7 +198,10 @@ func waitEvent(e *trace.Event, wait time.Duration, name func(uint64) string) wor
 	return workload.WaitEvent{PID: e.PID, Comm: e.Comm.String(), Group: name(e.Cgroup), CPU: e.CPU, Wait: wait}
 }
 
-func (a *aggregator) takeEdges(name func(uint64) string) []workload.Edge {
+// takeEdges returns which groups made which others wait, and the number of
+// waits for which nobody is to blame, because the waiter's own quota held it
+// back.
+func (a *aggregator) takeEdges(name func(uint64) string, held func(string) bool) (edges []workload.Edge, throttled uint64) {
 	type kept struct {
 		pair
 		pairSum
@@ -210,15 +214,21 @@ func (a *aggregator) takeEdges(name func(uint64) string) []workload.Edge {
 	slices.SortFunc(top, func(a, b kept) int {
 		return cmp.Or(cmp.Compare(b.total, a.total), cmp.Compare(a.waiter, b.waiter), cmp.Compare(a.holder, b.holder))
 	})
-	var edges []workload.Edge
-	for _, k := range top[:min(len(top), maxEdges)] {
-		e := workload.Edge{Waiter: otherName, Holder: otherName, Count: k.count, Total: k.total}
+	for _, k := range top {
+		if len(edges) == maxEdges {
+			break // names and quotas are not looked up for what nobody sees
+		}
+		e := workload.Edge{Waiter: workload.OtherName, Holder: workload.OtherName, Count: k.count, Total: k.total}
 		if k.pair != otherPair {
 			e.Waiter, e.Holder = name(k.waiter), name(k.holder)
+			if held(e.Waiter) {
+				throttled += k.count
+				continue
+			}
 		}
 		edges = append(edges, e)
 	}
-	return edges
+	return edges, throttled
 }
 
 // takePeriods returns the tasks that woke in this tick and whose rhythm can be

@@ -7,18 +7,22 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"autosa/bpf/trace"
 	"autosa/workload"
 )
 
 func byNumber(id uint64) string { return fmt.Sprintf("/%d", id) }
 
+func nobodyHeld(string) bool { return false }
+
 func comm(s string) (c trace.Comm) { copy(c[:], s); return c }
 
 func waitOf(d time.Duration, waiter, holder uint64) *trace.Event {
 	return &trace.Event{
 		Kind: trace.EventWait, Wait: d, Cgroup: waiter, PID: int(waiter), Comm: comm("w"),
-		HolderCgroup: holder, HolderPID: int(holder), HolderComm: comm("h"),
+		HolderCgroup: holder, HolderPID: int(holder), HolderComm: comm("h"), HolderRun: d,
 	}
 }
 
@@ -27,7 +31,7 @@ func TestWorstWaitsAreTheLongestFirst(t *testing.T) {
 	for _, ms := range []int{3, 9, 1, 7, 12, 5, 2, 8, 4, 11, 6, 10} {
 		a.add(waitOf(time.Duration(ms)*time.Millisecond, 1, 2))
 	}
-	ev := a.take(byNumber)
+	ev := a.take(byNumber, nobodyHeld)
 	if len(ev.Worst) != 8 || ev.Received != 12 {
 		t.Fatalf("%d worst of %d", len(ev.Worst), ev.Received)
 	}
@@ -40,7 +44,7 @@ func TestWorstWaitsAreTheLongestFirst(t *testing.T) {
 	if ev.Worst[0] != want {
 		t.Errorf("got %+v, want %+v", ev.Worst[0], want)
 	}
-	if again := a.take(byNumber); again.Received != 0 || again.Worst != nil || again.WaitedFor != nil {
+	if again := a.take(byNumber, nobodyHeld); again.Received != 0 || again.Worst != nil || again.WaitedFor != nil {
 		t.Errorf("taken twice: %+v", again)
 	}
 }
@@ -53,7 +57,7 @@ func TestIOWaitsFillWhatRunQueueWaitsLeave(t *testing.T) {
 	for range 5 {
 		a.add(&trace.Event{Kind: trace.EventIO, Blocked: time.Second, Cgroup: 3, HolderPID: 9})
 	}
-	ev := a.take(byNumber)
+	ev := a.take(byNumber, nobodyHeld)
 	var io int
 	for _, w := range ev.Worst {
 		if w.IO {
@@ -76,11 +80,11 @@ func TestEdgesSumWaitsAndNoneIsDroppedBeyondTheBound(t *testing.T) {
 	var total time.Duration
 	for i := range uint64(maxPairs + 100) {
 		wait := time.Duration(i+1) * time.Microsecond
-		a.add(waitOf(wait, i+1, 7))
+		a.add(waitOf(wait, i+1, 1<<40))
 		total += wait
 	}
 	for range 3 {
-		a.add(waitOf(time.Second, 5, 7))
+		a.add(waitOf(time.Second, 5, 1<<40))
 		total += time.Second
 	}
 	a.add(waitOf(time.Second, 6, 0)) // the CPU was idle: nobody to blame
@@ -94,15 +98,39 @@ func TestEdgesSumWaitsAndNoneIsDroppedBeyondTheBound(t *testing.T) {
 	if sum != total {
 		t.Errorf("pairs sum to %v, want %v", sum, total)
 	}
-	ev := a.take(byNumber)
+	ev := a.take(byNumber, nobodyHeld)
 	if len(ev.WaitedFor) != maxEdges {
 		t.Fatalf("%d edges", len(ev.WaitedFor))
 	}
-	if want := (workload.Edge{Waiter: "/5", Holder: "/7", Count: 4, Total: 3*time.Second + 5*time.Microsecond}); ev.WaitedFor[0] != want {
+	if want := (workload.Edge{Waiter: "/5", Holder: byNumber(1 << 40), Count: 4, Total: 3*time.Second + 5*time.Microsecond}); ev.WaitedFor[0] != want {
 		t.Errorf("first edge %+v, want %+v", ev.WaitedFor[0], want)
 	}
-	if e := ev.WaitedFor[1]; e.Waiter != otherName || e.Count != 100 {
+	if e := ev.WaitedFor[1]; e.Waiter != workload.OtherName || e.Count != 100 {
 		t.Errorf("second edge %+v, want the 100 pairs beyond the bound", e)
+	}
+}
+
+func TestEdgesAreOfNeighboursAndWeighTheHoldersRun(t *testing.T) {
+	a := newAggregator()
+	for range 5 {
+		a.add(waitOf(time.Second, 1, 1)) // for its own kind
+		a.add(waitOf(30*time.Millisecond, 1, 3))
+		long := waitOf(time.Second, 1, 2) // who ran for little of it
+		long.HolderRun = 10 * time.Millisecond
+		a.add(long)
+		a.add(waitOf(time.Second, 4, 3))
+	}
+	held := func(name string) bool { return name == "/4" }
+	ev := a.take(byNumber, held)
+	want := []workload.Edge{
+		{Waiter: "/1", Holder: "/3", Count: 5, Total: 150 * time.Millisecond},
+		{Waiter: "/1", Holder: "/2", Count: 5, Total: 50 * time.Millisecond},
+	}
+	if d := cmp.Diff(want, ev.WaitedFor); d != "" {
+		t.Errorf("edges (-want +got):\n%s", d)
+	}
+	if ev.Throttled != 5 {
+		t.Errorf("%d waits of throttled groups, want 5", ev.Throttled)
 	}
 }
 
@@ -129,7 +157,7 @@ func TestPeriodsTellEvenWakeupsFromUneven(t *testing.T) {
 	}
 	cycles(a, 11, 1, 1, uneven...)
 	cycles(a, 12, 2, 1, every(time.Millisecond, minRing)...) // one distance too few
-	ev := a.take(byNumber)
+	ev := a.take(byNumber, nobodyHeld)
 	if len(ev.Periods) != 2 {
 		t.Fatalf("periods %+v, want two", ev.Periods)
 	}
@@ -150,7 +178,7 @@ func TestLostCyclesAreNoLongDistances(t *testing.T) {
 			cycles(a, 10, 1, uint32(i+1), at[i])
 		}
 	}
-	if p := a.take(byNumber).Periods; len(p) != 1 || p[0].Mean != 10*time.Millisecond || p[0].CV > 0.01 {
+	if p := a.take(byNumber, nobodyHeld).Periods; len(p) != 1 || p[0].Mean != 10*time.Millisecond || p[0].CV > 0.01 {
 		t.Errorf("periods %+v, want 10ms, evenly", p)
 	}
 }
@@ -159,7 +187,7 @@ func TestAReusedProcessIDStartsAfresh(t *testing.T) {
 	a := newAggregator()
 	cycles(a, 10, 1, 100, every(10*time.Millisecond, 20)...)
 	cycles(a, 10, 2, 1, every(50*time.Millisecond, 20)...)
-	p := a.take(byNumber).Periods
+	p := a.take(byNumber, nobodyHeld).Periods
 	if len(p) != 1 || p[0].Mean != 50*time.Millisecond || p[0].Cycles != 19 || p[0].Group != "/2" {
 		t.Errorf("periods %+v, want the new task's alone", p)
 	}
@@ -171,7 +199,7 @@ func TestEveryCgroupsBusiestTaskComesBeforeSecondOnes(t *testing.T) {
 		cycles(a, 100+i, 1, 1, every(time.Millisecond, 30)...)
 	}
 	cycles(a, 50, 2, 1, every(20*time.Millisecond, 10)...)
-	for _, p := range a.take(byNumber).Periods {
+	for _, p := range a.take(byNumber, nobodyHeld).Periods {
 		if p.Group == "/2" {
 			return
 		}
@@ -188,7 +216,7 @@ func TestTasksFollowedAreBoundedAndForgotten(t *testing.T) {
 		t.Errorf("%d tasks followed, want %d", len(a.tasks), maxTasks)
 	}
 	for range forgetTicks + 1 {
-		a.take(byNumber)
+		a.take(byNumber, nobodyHeld)
 	}
 	if len(a.tasks) != 0 {
 		t.Errorf("%d tasks not forgotten", len(a.tasks))

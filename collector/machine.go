@@ -22,6 +22,8 @@ type machine struct {
 	parts *parts
 
 	stat   procfs.CPUStat
+	ctxt   uint64
+	irqs   uint64
 	cpuErr error // of the last reading of stat
 	cpus   int
 	psi    [3]psiTotals
@@ -51,7 +53,9 @@ func (m *machine) collect(s *workload.Sample) {
 	m.cpuErr = err
 	if m.parts.report("CPU accounting", err) {
 		s.CPU = cpuDelta(&stat.CPUTotal, &m.stat)
-		m.stat = stat.CPUTotal
+		s.CPU.ContextSwitches = grown(stat.ContextSwitches, m.ctxt)
+		s.CPU.Interrupts = grown(stat.IRQTotal, m.irqs)
+		m.stat, m.ctxt, m.irqs = stat.CPUTotal, stat.ContextSwitches, stat.IRQTotal
 		// /proc/stat lists the CPUs that are on line.
 		m.cpus = len(stat.CPU)
 	}
@@ -75,6 +79,14 @@ func cpuDelta(now, before *procfs.CPUStat) workload.CPUTime {
 		SoftIRQ: d(now.SoftIRQ, before.SoftIRQ),
 		Steal:   d(now.Steal, before.Steal),
 	}
+}
+
+// grown is the growth of a counter; none where it went back.
+func grown(now, before uint64) uint64 {
+	if now < before {
+		return 0
+	}
+	return now - before
 }
 
 func (m *machine) pressure(interval time.Duration) workload.PSI {
@@ -103,11 +115,13 @@ func (m *machine) pressure(interval time.Duration) workload.PSI {
 	if !known {
 		return workload.PSI{}
 	}
+	return psiShares(&now, &before, interval)
+}
+
+// psiShares are the shares of the interval between two readings.
+func psiShares(now, before *[3]psiTotals, interval time.Duration) workload.PSI {
 	share := func(now, before uint64) float64 {
-		if now < before {
-			return 0
-		}
-		return min(float64(now-before)/float64(interval.Microseconds()), 1)
+		return min(float64(grown(now, before))/float64(max(interval.Microseconds(), 1)), 1)
 	}
 	return workload.PSI{
 		Available:  true,
@@ -130,5 +144,5 @@ func (m *machine) ownShare(s *workload.Sample) float64 {
 	own := time.Duration(u.Utime.Nano() + u.Stime.Nano())
 	took := own - m.own
 	m.own = own
-	return max(float64(took), 0) / (float64(s.Interval) * float64(s.CPUs))
+	return max(float64(took), 0) / machineNanos(s)
 }

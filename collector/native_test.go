@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
 	"autosa/bpf/trace"
@@ -171,6 +172,7 @@ func TestMoreCgroupsThanSlotsStillSumUpInTheHost(t *testing.T) {
 		for _, g := range s.Groups {
 			groups += g.Switches
 		}
+		addsUp(t, &s)
 		if len(s.Groups) > slots {
 			t.Errorf("%d groups with %d slots", len(s.Groups), slots)
 		}
@@ -184,6 +186,38 @@ func TestMoreCgroupsThanSlotsStillSumUpInTheHost(t *testing.T) {
 	t.Logf("host %d, groups %d, the loads alone %d", host, groups, want)
 	if host < want || groups > host || groups == 0 {
 		t.Errorf("host has %d switches and its groups %d, the loads alone %d", host, groups, want)
+	}
+}
+
+// addsUp fails the test unless the groups and the rest are the host, to the last
+// switch.
+func addsUp(t *testing.T, s *workload.Sample) {
+	t.Helper()
+	sum := s.Other
+	for i := range s.Groups {
+		g := &s.Groups[i]
+		sum.Switches += g.Switches
+		sum.Voluntary += g.Voluntary
+		sum.Involuntary += g.Involuntary
+		sum.Run += g.Run
+		sum.Wait += g.Wait
+		sum.Sleep += g.Sleep
+		sum.IOWait += g.IOWait
+		sum.WaitHist.Add(&g.WaitHist)
+		sum.RunHist.Add(&g.RunHist)
+		sum.SleepHist.Add(&g.SleepHist)
+		sum.IOHist.Add(&g.IOHist)
+	}
+	if sum.Name != workload.OtherName {
+		t.Errorf("the rest is named %q", sum.Name)
+	}
+	sum.Name = s.Host.Name
+	if d := cmp.Diff(s.Host, sum); d != "" {
+		t.Errorf("groups and the rest are not the host (-host +sum):\n%s", d)
+	}
+	// What wrapped around below zero is no rest.
+	if s.Other.Switches > s.Host.Switches || s.Other.Run < 0 || s.Other.Wait < 0 || s.Other.WaitHist.Count() > s.Host.WaitHist.Count() {
+		t.Errorf("the rest is %+v", s.Other)
 	}
 }
 

@@ -42,7 +42,9 @@ type procfsSource struct {
 	cg      *cgroups
 	parts   *parts
 	groups  int
+	maxScan int
 	reason  string
+	details *details
 
 	threads map[int]*thread
 	pass    uint64
@@ -50,7 +52,7 @@ type procfsSource struct {
 	losses  [2]uint64 // not scanned, unreadable
 	rqWait  uint64    // of /proc/schedstat
 	byGroup map[string]*workload.Group
-	quotas  map[string]*throttle
+	quotas  *quotas
 	buf     []byte
 }
 
@@ -69,7 +71,7 @@ const groupPasses = 16
 func newProcfsSource(o Options, cg *cgroups, m *machine, p *parts, reason string) (*procfsSource, error) {
 	s := &procfsSource{
 		root: o.ProcRoot, machine: m, cg: cg, parts: p, groups: o.Groups, reason: reason,
-		threads: make(map[int]*thread), quotas: make(map[string]*throttle), buf: make([]byte, 8192),
+		maxScan: o.maxScan, threads: make(map[int]*thread), quotas: newQuotas(cg), details: newDetails(cg), buf: make([]byte, 8192),
 	}
 	if m.cpuErr != nil {
 		return nil, fmt.Errorf("read CPU accounting: %w", m.cpuErr)
@@ -101,12 +103,27 @@ func (s *procfsSource) collect(sample *workload.Sample) error {
 		host.Wait = wait
 	}
 	s.list(sample)
+	raiseHost(sample)
+	setOther(sample)
 	s.seen += host.Switches
 	sample.Tracer = workload.TracerStats{
 		Source: workload.SourceProcfs, Reason: s.reason, Switches: s.seen,
 		Losses: map[string]uint64{lossNotScanned: s.losses[0], lossUnreadable: s.losses[1]},
+		Cost:   sample.Tracer.Cost,
 	}
+	s.quotas.tick++
 	return nil
+}
+
+// raiseHost makes the host's times at least the sums of its groups': they come
+// from several accounts of the kernel, read one after the other.
+func raiseHost(s *workload.Sample) {
+	var run, wait time.Duration
+	for i := range s.Groups {
+		run += s.Groups[i].Run
+		wait += s.Groups[i].Wait
+	}
+	s.Host.Run, s.Host.Wait = max(s.Host.Run, run), max(s.Host.Wait, wait)
 }
 
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
@@ -140,7 +157,7 @@ func (s *procfsSource) scan(host *workload.Group) error {
 	if err != nil {
 		return fmt.Errorf("list processes: %w", err)
 	}
-	budget := maxScan
+	left := s.maxScan
 	for _, pid := range pids {
 		task := s.root + "/" + strconv.Itoa(pid) + "/task"
 		tids, err := numbers(task)
@@ -148,7 +165,7 @@ func (s *procfsSource) scan(host *workload.Group) error {
 			continue // gone
 		}
 		for _, tid := range tids {
-			if budget--; budget < 0 {
+			if left--; left < 0 {
 				s.losses[0]++
 				continue
 			}
@@ -253,17 +270,11 @@ func (s *procfsSource) list(sample *workload.Sample) {
 		if unix.Stat(s.cg.path(g.Name), &st) == nil {
 			g.ID = st.Ino
 		}
-		q := s.quotas[g.Name]
-		if q == nil {
-			if len(s.quotas) >= maxNames {
-				clear(s.quotas)
-			}
-			q = &throttle{}
-			s.quotas[g.Name] = q
-		}
-		g.Throttled = q.since(s.cg, g.Name)
+		g.Throttled = s.quotas.since(g.Name)
 		sample.Groups = append(sample.Groups, *g)
 	}
+	s.details.set(sample)
+	s.details.setRun(sample)
 }
 
 // schedstat is /proc/PID/task/TID/schedstat.

@@ -45,9 +45,6 @@ type slot struct {
 	name  string
 	idle  int     // ticks without a switch
 	busy  float64 // decaying mean of run time a tick, ns
-	// throttled is what cpu.stat said last; hasQuota is false where it says
-	// nothing.
-	throttled throttle
 }
 
 // slotTable decides which cgroups have slots of their own: those that run most.
@@ -58,10 +55,12 @@ type slotTable struct {
 	byID   map[uint64]int
 	free   []int
 	tick   int
+	// limit is how many slots may be in use; the rest of the cgroups share slot 0.
+	limit int
 }
 
 func newSlotTable(tracer assigner, n int) *slotTable {
-	t := &slotTable{tracer: tracer, slots: make([]slot, n+1), byID: make(map[uint64]int)}
+	t := &slotTable{tracer: tracer, slots: make([]slot, n+1), byID: make(map[uint64]int), limit: n}
 	for i := n; i >= 1; i-- {
 		t.free = append(t.free, i)
 	}
@@ -86,6 +85,9 @@ func (t *slotTable) rebalance(unknown []trace.Unknown, names cgroupNames) error 
 	t.tick++
 	var changed bool
 	err := t.release(names, &changed)
+	for err == nil && len(t.byID) > t.limit {
+		err = t.drain(t.leastBusy(), &changed)
+	}
 	if err == nil {
 		err = t.promote(unknown, names, &changed)
 	}
@@ -142,7 +144,7 @@ func (t *slotTable) promote(unknown []trace.Unknown, names cgroupNames, changed 
 		if _, ok := t.byID[u.Cgroup]; ok {
 			continue // assigned just now, noted before that took effect
 		}
-		if len(t.free) == 0 {
+		if len(t.free) == 0 || len(t.byID) >= t.limit {
 			// Makes room for the next tick; by then it is noted again.
 			if demotions++; demotions > maxDemotions {
 				return nil
@@ -171,14 +173,20 @@ func (t *slotTable) promote(unknown []trace.Unknown, names cgroupNames, changed 
 // demote takes the slot of the least busy cgroup if it is far less busy than
 // run ns a tick.
 func (t *slotTable) demote(run float64, changed *bool) (bool, error) {
+	least := t.leastBusy()
+	if least == 0 || t.slots[least].busy*demoteFactor > run {
+		return false, nil
+	}
+	return true, t.drain(least, changed)
+}
+
+// leastBusy returns the slot of the least busy cgroup, 0 where none has one.
+func (t *slotTable) leastBusy() int {
 	least := 0
 	for i := 1; i < len(t.slots); i++ {
 		if t.slots[i].state == slotUsed && (least == 0 || t.slots[i].busy < t.slots[least].busy) {
 			least = i
 		}
 	}
-	if least == 0 || t.slots[least].busy*demoteFactor > run {
-		return false, nil
-	}
-	return true, t.drain(least, changed)
+	return least
 }

@@ -16,11 +16,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"autosa/bpf/trace"
-	"autosa/bpf/trace/tracetest"
 	"autosa/workload"
 )
-
-func TestMain(m *testing.M) { tracetest.Main(m) }
 
 // proc is a procfs of files.
 type proc struct {
@@ -103,13 +100,20 @@ func TestProcfsTotalsAreTheDifferenceOfTwoReadings(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(cgroupRoot, "web"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	quota := func(usec int) {
-		text := fmt.Sprintf("usage_usec 1\nthrottled_usec %d\n", usec)
-		if err := os.WriteFile(filepath.Join(cgroupRoot, "web/cpu.stat"), []byte(text), 0o644); err != nil {
+	cgroup := func(name, text string) {
+		if err := os.WriteFile(filepath.Join(cgroupRoot, "web", name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	quota(100)
+	files := func(usage, throttled, stalled, read int) {
+		cgroup("cpu.max", "50000 100000\n")
+		cgroup("cpu.stat", fmt.Sprintf("usage_usec %d\nthrottled_usec %d\n", usage, throttled))
+		for _, f := range pressureFiles {
+			cgroup(f, fmt.Sprintf("some avg10=0.00 total=%d\nfull avg10=0.00 total=%d\n", stalled, stalled/2))
+		}
+		cgroup("io.stat", fmt.Sprintf("8:0 rbytes=%d wbytes=1 rios=%d wios=2 dbytes=0\n8:16 rbytes=5 wbytes=5 rios=5 wios=5\n", read, read/512))
+	}
+	files(1000, 100, 0, 4096)
 	p.thread(7, 7, 1000, 500, 10, 4, 6)
 	p.thread(7, 8, 9000, 100, 3, 1, 1)
 	p.thread(9, 9, 5, 5, 5, 5, 5)
@@ -120,15 +124,16 @@ func TestProcfsTotalsAreTheDifferenceOfTwoReadings(t *testing.T) {
 	p.thread(7, 7, 4000, 700, 14, 7, 7)
 	p.thread(9, 10, 100, 20, 2, 1, 1) // a new thread
 	sample(t, c)
-	p.write("stat", stat(100+200, 50+100, 1000+50, 10+5))
 	p.thread(7, 7, 5000, 900, 15, 8, 7)
-	quota(350)
+	p.write("stat", strings.Replace(stat(100+200, 50+100, 1000+50, 10+5), "ctxt 5", "ctxt 105", 1))
+	files(1007, 350, 1_000_000_000, 3*4096)
 	s := sample(t, c)
 
+	addsUp(t, &s)
 	if s.Source != workload.SourceProcfs || s.Tracer.Reason == "" || s.CPUs != 2 {
 		t.Errorf("source %q, reason %q, %d CPUs", s.Source, s.Tracer.Reason, s.CPUs)
 	}
-	if want := (workload.CPUTime{User: 2, System: 1, Idle: 0.5, IOWait: 0.05}); !near(s.CPU, want) {
+	if want := (workload.CPUTime{User: 2, System: 1, Idle: 0.5, IOWait: 0.05, ContextSwitches: 100}); !near(s.CPU, want) {
 		t.Errorf("CPU time %+v, want %+v", s.CPU, want)
 	}
 	wantHost := workload.Group{
@@ -138,7 +143,13 @@ func TestProcfsTotalsAreTheDifferenceOfTwoReadings(t *testing.T) {
 	if d := cmp.Diff(wantHost, s.Host); d != "" {
 		t.Errorf("host (-want +got):\n%s", d)
 	}
-	wantGroup := workload.Group{Name: "/web", Switches: 1, Voluntary: 1, Run: 1000, Wait: 200, Throttled: 250 * time.Microsecond}
+	wantGroup := workload.Group{Name: "/web", Switches: 1, Voluntary: 1, Wait: 200, Throttled: 250 * time.Microsecond,
+		// The kernel's account, not the sum over the threads that live.
+		Run: 7 * time.Microsecond,
+		// More than the interval is all of it; half of it would be as well.
+		Pressure: workload.PSI{Available: true, CPUSome: 1, CPUFull: 1, IOSome: 1, IOFull: 1, MemorySome: 1, MemoryFull: 1},
+		Disk:     workload.Disk{Available: true, ReadBytes: 8192, Reads: 16},
+	}
 	if len(s.Groups) != 1 {
 		t.Fatalf("%d groups, want 1: %+v", len(s.Groups), s.Groups)
 	}
@@ -156,7 +167,8 @@ func TestProcfsTotalsAreTheDifferenceOfTwoReadings(t *testing.T) {
 
 func near(a, b workload.CPUTime) bool {
 	eq := func(x, y float64) bool { return x-y < 1e-9 && y-x < 1e-9 }
-	return eq(a.User, b.User) && eq(a.System, b.System) && eq(a.Idle, b.Idle) && eq(a.IOWait, b.IOWait)
+	return eq(a.User, b.User) && eq(a.System, b.System) && eq(a.Idle, b.Idle) && eq(a.IOWait, b.IOWait) &&
+		a.ContextSwitches == b.ContextSwitches
 }
 
 func TestProcfsCountsAReusedThreadIDFromZero(t *testing.T) {

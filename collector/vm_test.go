@@ -5,11 +5,14 @@
 package collector
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
+	"autosa/bpf/trace"
 	"autosa/bpf/trace/tracetest"
 	"autosa/vmtest/guest"
 	"autosa/workload"
@@ -90,5 +93,70 @@ func write(t *testing.T, path, text string) {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(text), 0); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A quota is nobody's fault: with one beside the bystander, everything else is as
+// in TestCulpritIsNamedAndBystandersAreNot.
+func TestVMCulpritIsNamedAndAThrottledGroupBlamesNobody(t *testing.T) {
+	guest.On(t, "6.18")
+	guest.Series(t)
+	rounds, each, least := 2, 4, 0.6
+	if soak() {
+		rounds, each, least = 8, 8, 0.95
+	}
+	v := neighbourhood(t, rounds, each, 500*time.Millisecond, func(cg *tracetest.Cgroup, on bool) {
+		write(t, filepath.Join(filepath.Dir(cg.Path), "cgroup.subtree_control"), "+cpu")
+		quota := "max 100000"
+		if on {
+			quota = "20000 100000"
+		}
+		write(t, filepath.Join(cg.Path, "cpu.max"), quota)
+	})
+	v.check(t, least)
+}
+
+// Before 6.4 creating task storage while scheduling may deadlock: there, /proc
+// has to do, and says why.
+func TestVMOldKernelIsWatchedThroughProcfs(t *testing.T) {
+	if series := guest.Series(t); series != "6.1" {
+		t.Skipf("kernel %s has what the tracer needs", series)
+	}
+	if _, err := New(Options{Source: workload.SourceBPF}); !errors.Is(err, trace.ErrNotSupported) {
+		t.Errorf("the tracer on this kernel: %v", err)
+	}
+	c, err := New(Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	cg := tracetest.NewCgroup(t)
+	write(t, filepath.Join(filepath.Dir(cg.Path), "cgroup.subtree_control"), "+cpu +io +memory")
+	tracetest.Spin(t, cg, lastCPU())
+	tracetest.PingPong(t, cg, lastCPU())
+	g := awaitGroup(t, c, cg.Name)
+	if g.Run == 0 {
+		t.Errorf("group %+v", g)
+	}
+	time.Sleep(time.Second)
+	s := sample(t, c)
+	addsUp(t, &s)
+	if s.Source != workload.SourceProcfs || !strings.Contains(s.Tracer.Reason, "6.4") {
+		t.Errorf("source %s because %q", s.Source, s.Tracer.Reason)
+	}
+	got := groupOf(&s, cg.Name)
+	if got == nil {
+		t.Fatalf("group %s is not among %v", cg.Name, names(s.Groups))
+	}
+	t.Logf("host %d switches (the machine's count %d, %d interrupts), run %v, wait %v; group run %v, wait %v, %d + %d switches, pressure %+v",
+		s.Host.Switches, s.CPU.ContextSwitches, s.CPU.Interrupts, s.Host.Run, s.Host.Wait, got.Run, got.Wait, got.Voluntary, got.Involuntary, got.Pressure)
+	if got.Run == 0 || got.Wait == 0 || got.Voluntary == 0 || s.CPU.ContextSwitches == 0 || s.CPU.Interrupts == 0 || s.Host.Wait == 0 {
+		t.Errorf("host %+v, group %+v", s.Host, got)
+	}
+	if s.PSI.Available && (!got.Pressure.Available || got.Pressure.CPUSome == 0) {
+		t.Errorf("pressure of the group %+v where two tasks contend", got.Pressure)
+	}
+	if !got.Disk.Available {
+		t.Error("no storage traffic with the io controller on")
 	}
 }

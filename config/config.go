@@ -9,6 +9,7 @@ package config
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"time"
@@ -86,10 +87,20 @@ type Schedulers struct {
 
 // Tracer tunes what is observed.
 type Tracer struct {
-	// Groups is the greatest number of cgroups observed one by one.
+	// Groups is the greatest number of cgroups that a sample lists.
 	Groups int
-	// WaitThreshold is the wait from which a single one is reported as event.
+	// Slots is the greatest number of cgroups counted apart in the kernel; 0: as
+	// many as fit 4 MiB, up to 255. Never fewer than Groups otherwise.
+	Slots int
+	// EventsPerSecond bounds the single events of each kind.
+	EventsPerSecond int
+	// RingBytes is the size of the buffer for events; rounded up to a power of 2.
+	RingBytes int
+	// WaitThreshold is the shortest wait that is ever reported as an event.
 	WaitThreshold time.Duration
+	// Budget, 0 to 1, is the share of the machine's CPU time that observing may
+	// take; 0: no limit.
+	Budget float64
 }
 
 // Arm is a scheduler with its arguments.
@@ -114,7 +125,9 @@ func Default() Config {
 		LogFormat:          LogAuto,
 		StartTimeout:       90 * time.Second,
 		StopTimeout:        5 * time.Second,
-		Tracer:             Tracer{Groups: 64, WaitThreshold: 4 * time.Millisecond},
+		Tracer: Tracer{
+			Groups: 64, EventsPerSecond: 2000, RingBytes: 256 << 10, WaitThreshold: time.Millisecond, Budget: 0.005,
+		},
 	}
 }
 
@@ -234,21 +247,35 @@ func (l *loader) flags(f *Flags) {
 
 // crossCheck holds keys against each other once each of them is fine.
 func (l *loader) crossCheck() {
+	l.checkSlots()
 	const window, interval = "aggregation_window_secs", "collection_interval_secs"
 	if l.doubtful[window] || l.doubtful[interval] {
 		return
 	}
 	if l.cfg.AggregationWindow < l.cfg.CollectionInterval {
-		origin := func(key string) string {
-			if o, ok := l.origins[key]; ok {
-				return o
-			}
-			return "default"
-		}
-		l.errs = append(l.errs, &Error{Source: origin(window), Key: window, Problem: "the window of " +
+		l.errs = append(l.errs, &Error{Source: l.origin(window), Key: window, Problem: "the window of " +
 			l.cfg.AggregationWindow.String() + " is shorter than the collection interval of " +
-			l.cfg.CollectionInterval.String() + " (" + origin(interval) + ")"})
+			l.cfg.CollectionInterval.String() + " (" + l.origin(interval) + ")"})
 	}
+}
+
+// checkSlots: a group without a slot cannot be listed.
+func (l *loader) checkSlots() {
+	const slots, groups = "tracer.slots", "tracer.groups"
+	t := l.cfg.Tracer
+	if l.doubtful[slots] || l.doubtful[groups] || t.Slots == 0 || t.Slots >= t.Groups {
+		return
+	}
+	l.errs = append(l.errs, &Error{Source: l.origin(slots), Key: slots, Problem: fmt.Sprintf(
+		"%d are too few to list %d groups (%s of %s)", t.Slots, t.Groups, groups, l.origin(groups))})
+}
+
+// origin says where a key was set.
+func (l *loader) origin(key string) string {
+	if o, ok := l.origins[key]; ok {
+		return o
+	}
+	return "default"
 }
 
 func (l *loader) warn(text string) {

@@ -100,7 +100,11 @@ paths = { lavd = "/opt/lavd", scx_rusty = "/opt/rusty" }
 
 [tracer]
 groups = 8
+slots = 32
+events_per_second = 500
+ring_bytes = 65536
 wait_threshold = "5ms"
+budget = 0.01
 
 [arms.server]
 scheduler = "bpfland"
@@ -129,7 +133,7 @@ scheduler = "eevdf"
 			Dirs:  []string{"/opt/scx", "/usr/libexec"},
 			Paths: map[string]string{"scx_lavd": "/opt/lavd", "scx_rusty": "/opt/rusty"},
 		},
-		Tracer: Tracer{Groups: 8, WaitThreshold: 5 * time.Millisecond},
+		Tracer: Tracer{Groups: 8, Slots: 32, EventsPerSecond: 500, RingBytes: 65536, WaitThreshold: 5 * time.Millisecond, Budget: 0.01},
 		Arms: map[string][]Arm{
 			"server":  {{Scheduler: "scx_bpfland", Args: []string{"-m", "performance"}}},
 			"compute": {{Scheduler: "scx_rusty"}, {Scheduler: "eevdf"}},
@@ -209,6 +213,10 @@ stop_timeout_secs = 1e300
 [tracer]
 groups = 1025
 wait_threshold = "1us"
+slots = 16385
+events_per_second = 9
+ring_bytes = 100000000
+budget = 1.5
 `, []string{
 			`config.toml:1: collection_interval_secs: must be from 0.1 to 60 seconds, not 0.05`,
 			`config.toml:2: aggregation_window_secs: must be from 0.1 to 86400 seconds, not 100000`,
@@ -218,6 +226,13 @@ wait_threshold = "1us"
 			`config.toml:6: stop_timeout_secs: must be from 0.1 to 120 seconds, not 1e+300`,
 			`config.toml:8: tracer.groups: must be from 1 to 1024, not 1025`,
 			`config.toml:9: tracer.wait_threshold: must be from 0.00001 to 10 seconds, not "1us"`,
+			`config.toml:10: tracer.slots: must be from 0 to 16384, not 16385`,
+			`config.toml:11: tracer.events_per_second: must be from 10 to 100000, not 9`,
+			`config.toml:12: tracer.ring_bytes: must be from 4096 to 67108864, not 100000000`,
+			`config.toml:13: tracer.budget: must be from 0 to 1, not 1.5`,
+		}},
+		{"fewer slots than groups", "[tracer]\nslots = 63\n", []string{
+			`config.toml:2: tracer.slots: 63 are too few to list 64 groups (tracer.groups of default)`,
 		}},
 		{"not numbers", "min_confidence_threshold = nan\ncollection_interval_secs = inf\ntracer.groups = 99999999999999999999\n", []string{
 			`config.toml:1: min_confidence_threshold: want a number, got the number NaN`,

@@ -51,17 +51,7 @@ var settings = []*setting{
 	}, {
 		key: "min_confidence_threshold", flag: "min-confidence", kind: "ratio", show: "0.7",
 		usage: "confidence, 0 to 1, that a class needs before autosa acts on it",
-		set: func(c *Config, v value) error {
-			f, err := v.number()
-			if err != nil {
-				return err
-			}
-			if f < 0 || f > 1 {
-				return fmt.Errorf("must be from 0 to 1, not %s", v)
-			}
-			c.MinConfidence = f
-			return nil
-		},
+		set:   ratio(func(c *Config) *float64 { return &c.MinConfidence }),
 	}, {
 		key: "min_switch_interval_secs", flag: "min-switch-interval", kind: "seconds", show: "300",
 		usage: "least time between two swaps that autosa makes by itself",
@@ -161,17 +151,20 @@ var settings = []*setting{
 		},
 	}, {
 		key: "tracer.groups",
-		set: func(c *Config, v value) error {
-			n, err := v.integer()
-			if err != nil {
-				return err
-			}
-			if n < 1 || n > 1024 {
-				return fmt.Errorf("must be from 1 to 1024, not %s", v)
-			}
-			c.Tracer.Groups = int(n)
-			return nil
-		},
+		set: whole(func(c *Config) *int { return &c.Tracer.Groups }, 1, 1024),
+	}, {
+		key: "tracer.slots",
+		set: whole(func(c *Config) *int { return &c.Tracer.Slots }, 0, 16384),
+	}, {
+		key: "tracer.events_per_second",
+		set: whole(func(c *Config) *int { return &c.Tracer.EventsPerSecond }, 10, 100_000),
+	}, {
+		key: "tracer.ring_bytes",
+		set: whole(func(c *Config) *int { return &c.Tracer.RingBytes }, 4<<10, 64<<20),
+	}, {
+		key: "tracer.budget", flag: "tracer-budget", kind: "ratio", show: "0.005",
+		usage: "share of the machine's CPU time, 0 to 1, that observing may take; 0 for no limit",
+		set:   ratio(func(c *Config) *float64 { return &c.Tracer.Budget }),
 	}, {
 		key: "tracer.wait_threshold",
 		set: duration(func(c *Config) *time.Duration { return &c.Tracer.WaitThreshold }, 10*time.Microsecond, 10*time.Second),
@@ -203,6 +196,36 @@ func assign[T any](to *T) func(T, error) error {
 			*to = v
 		}
 		return err
+	}
+}
+
+// ratio sets a number from 0 to 1.
+func ratio(field func(*Config) *float64) func(*Config, value) error {
+	return func(c *Config, v value) error {
+		f, err := v.number()
+		if err != nil {
+			return err
+		}
+		if f < 0 || f > 1 {
+			return fmt.Errorf("must be from 0 to 1, not %s", v)
+		}
+		*field(c) = f
+		return nil
+	}
+}
+
+// whole sets a whole number within [lo, hi].
+func whole(field func(*Config) *int, lo, hi int64) func(*Config, value) error {
+	return func(c *Config, v value) error {
+		n, err := v.integer()
+		if err != nil {
+			return err
+		}
+		if n < lo || n > hi {
+			return fmt.Errorf("must be from %d to %d, not %s", lo, hi, v)
+		}
+		*field(c) = int(n)
+		return nil
 	}
 }
 

@@ -47,7 +47,9 @@ type Daemon struct {
 	observe  string // why autosa can only observe; empty when it can act
 	status   atomic.Pointer[api.Status]
 	watchers watchers
+	traces   traces
 	orders   chan order
+	tapes    chan *tape
 	phases   chan scx.Progress // steps of the swap under way
 	stop     chan struct{}     // closed once, by the first Stop
 	stopping atomic.Bool
@@ -63,12 +65,10 @@ func New(opts Options) (*Daemon, error) {
 	if err != nil {
 		return nil, err
 	}
-	l, err := acquireLock(lockPath(os.Geteuid()))
-	if err != nil {
+	d := newDaemon(opts, pc)
+	if err := d.claim(); err != nil {
 		return nil, err
 	}
-	d := newDaemon(opts, pc)
-	d.lock = l
 	if err := d.open(); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
@@ -81,7 +81,7 @@ func newDaemon(opts Options, pc policy.Config) *Daemon {
 	return &Daemon{
 		opts: opts, log: opts.Logger.With("component", "daemon"), policy: pc,
 		store:  newStore(opts.Config.StateDir),
-		orders: make(chan order), phases: make(chan scx.Progress, 16), stop: make(chan struct{}), ended: make(chan struct{}),
+		orders: make(chan order), tapes: make(chan *tape), phases: make(chan scx.Progress, 16), stop: make(chan struct{}), ended: make(chan struct{}),
 	}
 }
 
@@ -89,7 +89,8 @@ func newDaemon(opts Options, pc policy.Config) *Daemon {
 func (d *Daemon) open() error {
 	c := d.opts.Config
 	source, err := collector.New(collector.Options{
-		Logger: d.opts.Logger.With("component", "collector"), Groups: c.Tracer.Groups, WaitThreshold: c.Tracer.WaitThreshold,
+		Logger: d.opts.Logger.With("component", "collector"), Groups: c.Tracer.Groups, Slots: c.Tracer.Slots,
+		EventsPerSecond: c.Tracer.EventsPerSecond, RingBytes: c.Tracer.RingBytes, WaitThreshold: c.Tracer.WaitThreshold, Budget: c.Tracer.Budget,
 	})
 	if err != nil {
 		return fmt.Errorf("start the collector: %w", err)
@@ -100,7 +101,7 @@ func (d *Daemon) open() error {
 		return err
 	}
 	d.list = cat
-	if d.observe = whyObserve(d.kernel); d.observe != "" {
+	if d.observe = d.whyObserve(); d.observe != "" {
 		return nil
 	}
 	sw, err := scx.NewSwitcher(scx.Options{
@@ -121,17 +122,6 @@ func (d *Daemon) progressed(p scx.Progress) {
 	case d.phases <- p:
 	default:
 	}
-}
-
-// whyObserve says why schedulers cannot be changed here, "" when they can.
-func whyObserve(k scx.Kernel) string {
-	if !k.Supported() {
-		return "this kernel has no sched_ext (it takes Linux 6.12 or newer with CONFIG_SCHED_CLASS_EXT=y)"
-	}
-	if err := scx.CheckPermission(); err != nil {
-		return err.Error()
-	}
-	return ""
 }
 
 // Run does the daemon's work until ctx ends or Stop is called, takes back what
@@ -158,6 +148,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 // the kernel's word for it awaited. Run calls it.
 func (d *Daemon) Close() error {
 	d.watchers.close()
+	d.traces.close()
 	var errs []error
 	if d.hands != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"autosa/api"
-	"autosa/classifier"
+	"autosa/engine"
 	"autosa/policy"
 	"autosa/scx"
 	"autosa/workload"
@@ -26,8 +26,9 @@ const maxWarnings = 8
 // touched from anywhere else.
 type loop struct {
 	*Daemon
-	voter   *classifier.Voter
-	memory  policy.State
+	engine  *engine.Engine
+	clock   *engine.Clock
+	rec     recorder
 	manual  *policy.Order
 	whyNot  map[string]string // usable schedulers; nil until first looked for
 	failed  []policy.Failure  // since the last decision
@@ -49,7 +50,7 @@ type loop struct {
 
 func newLoop(d *Daemon) *loop {
 	return &loop{
-		Daemon: d, voter: classifier.NewVoter(d.opts.Config.AggregationWindow), st: d.Status(),
+		Daemon: d, engine: engine.New(d.opts.Config.AggregationWindow, d.policy), clock: engine.NewClock(time.Now()), st: d.Status(),
 		swapped: make(chan outcome, 1), found: make(chan map[string]string, 1),
 		troubles: make(map[string]string),
 	}
@@ -80,6 +81,8 @@ func (l *loop) run(ctx context.Context) {
 			l.look(ctx)
 		case o := <-l.orders:
 			l.take(ctx, o)
+		case t := <-l.tapes:
+			l.startTape(t)
 		case p := <-l.phases:
 			l.progress(p)
 		case out := <-l.swapped:
@@ -98,6 +101,9 @@ func (l *loop) run(ctx context.Context) {
 
 // restore takes up the operator's choice from before a restart.
 func (l *loop) restore() {
+	if l.opts.ObserveOnly != "" {
+		return
+	}
 	p, err := l.store.load(time.Now())
 	if err != nil {
 		l.warn(err.Error())
@@ -167,12 +173,13 @@ func (l *loop) modeReason() string {
 
 // tick takes one sample through the whole way.
 func (l *loop) tick(ctx context.Context, now time.Time) {
+	l.clock.Tick(now)
 	s, err := l.source.Collect(now)
 	l.trouble("collector", err)
 	settled := l.truth()
 	l.hear()
 	if err == nil {
-		l.sample(&s)
+		l.sample(now, &s)
 		if l.swap == nil && settled {
 			l.decide(ctx, now)
 		}
@@ -186,31 +193,26 @@ func (l *loop) tick(ctx context.Context, now time.Time) {
 // sample classifies s and puts its figures into the status. A sample that holds
 // a swap is shown and not classified: loading a scheduler is work of autosa's
 // own making.
-func (l *loop) sample(s *workload.Sample) {
+func (l *loop) sample(now time.Time, s *workload.Sample) {
 	l.st.Samples++
 	l.st.Waits, l.st.PSI, l.st.Events = apiWaits(s), apiPSI(s.PSI), apiEvents(&s.Events)
-	l.st.Tracer = apiTracer(s.Tracer, residentBytes())
+	l.st.Tracer = apiTracer(s, residentBytes())
 	if l.swap != nil || l.skip > 0 {
 		if l.swap == nil {
 			l.skip--
 		}
 		l.st.Groups = apiGroups(s, nil)
+		l.recordSample(now, s, "it holds a swap")
 		return
 	}
-	classes := l.voter.Observe(s)
+	classes := l.engine.Observe(l.clock.Steady(now), s)
+	l.recordSample(now, s, "")
+	classes[0].Since = l.clock.Wall(classes[0].Since)
 	if before := l.st.Workload; before.Class != classes[0].Class || before.Confidence == 0 {
 		l.log.Info("workload", "class", classes[0].Class.String(), "confidence", fmt.Sprintf("%.2f", classes[0].Confidence))
 	}
 	l.st.Workload = apiWorkload(classes[0])
 	l.st.Groups = apiGroups(s, classes[1:])
-}
-
-// host is the newest classification of the machine.
-func (l *loop) host() workload.Classification {
-	w := l.st.Workload
-	return workload.Classification{
-		Group: workload.HostName, Class: w.Class, Confidence: w.Confidence, Probabilities: w.Probabilities, Since: w.Since,
-	}
 }
 
 // truth reads what the kernel says is in charge. It returns false where that is
@@ -279,20 +281,25 @@ func (l *loop) foreignWithoutHands() {
 // consult asks policy what should be in charge, with an order that is in force
 // or only tried, and what is known of the usable schedulers.
 func (l *loop) consult(now time.Time, manual *policy.Order, whyNot map[string]string) policy.Decision {
-	pc := l.policy
-	pc.Mode = policy.Mode(l.mode())
+	mode := policy.Mode(l.mode())
 	if manual != nil {
-		pc.Mode = policy.ModeManual
+		mode = policy.ModeManual
+		manual = &policy.Order{Arm: manual.Arm, Since: l.clock.Steady(manual.Since)}
 	}
 	in := policy.Input{
-		Now: now, Host: l.host(), WhyNot: whyNot, Manual: manual, LastSwap: l.last, Failures: l.failed,
+		Now: l.clock.Steady(now), WhyNot: whyNot, Manual: manual, LastSwap: l.clock.Steady(l.last), Failures: l.failed,
 		InCharge: policy.InCharge{
 			Arm:   policy.Arm{Scheduler: l.st.Scheduler.Name, Args: l.st.Scheduler.Args},
 			Owner: policy.Owner(l.st.Scheduler.Owner),
 		},
 	}
-	dec, memory := policy.Decide(pc, l.memory, in)
-	l.memory, l.failed = memory, nil
+	for i := range in.Failures {
+		in.Failures[i].At = l.clock.Steady(in.Failures[i].At)
+	}
+	dec := l.engine.Decide(mode, in)
+	l.recordDecision(mode, in, &dec)
+	l.failed = nil
+	dec.Time = now
 	return dec
 }
 
@@ -358,6 +365,7 @@ func (l *loop) trouble(what string, err error) {
 // end waits for what runs beside the loop and answers who still waits. The
 // swap under way sees ctx ended and comes to a defined end by itself.
 func (l *loop) end() {
+	l.endTapes()
 	done := make(chan struct{})
 	go func() { l.beside.Wait(); close(done) }()
 	stopping := apiError(api.CodeUnavailable, "the daemon is stopping")

@@ -41,6 +41,7 @@ func apiPSI(p workload.PSI) api.PSI {
 func apiEvents(e *workload.Events) api.Events {
 	out := api.Events{
 		Received:  e.Received,
+		Throttled: e.Throttled, WaitThresholdSeconds: e.WaitThreshold.Seconds(), IOThresholdSeconds: e.IOThreshold.Seconds(),
 		Worst:     make([]api.WaitEvent, 0, len(e.Worst)),
 		WaitedFor: make([]api.Edge, 0, len(e.WaitedFor)),
 		Periods:   make([]api.Period, 0, len(e.Periods)),
@@ -60,13 +61,17 @@ func apiEvents(e *workload.Events) api.Events {
 	return out
 }
 
-func apiTracer(t workload.TracerStats, resident uint64) api.Tracer {
+func apiTracer(s *workload.Sample, resident uint64) api.Tracer {
+	t := &s.Tracer
 	out := api.Tracer{
 		Source: t.Source, Reason: t.Reason, Switches: t.Switches, Losses: t.Losses,
 		Cost: api.Cost{
 			NanosPerSwitch: t.Cost.NanosPerSwitch, BPFCPURatio: t.Cost.BPFShare,
-			DaemonCPURatio: t.Cost.DaemonShare, ResidentBytes: resident,
+			DaemonCPURatio: t.Cost.DaemonShare, AgeSeconds: t.Cost.Age.Seconds(), ResidentBytes: resident,
 		},
+		BudgetRatio: t.Budget, Step: int(t.Step), StepName: t.Step.String(), StepReason: t.StepReason,
+		CoveredRatio: s.CoveredTime().Seconds() / s.Interval.Seconds(),
+		Slots:        t.Slots, SlotsUsed: t.SlotsUsed, MemoryBytes: t.MemoryBytes,
 	}
 	if out.Losses == nil {
 		out.Losses = map[string]uint64{}
@@ -74,24 +79,46 @@ func apiTracer(t workload.TracerStats, resident uint64) api.Tracer {
 	return out
 }
 
-// apiGroups sets each group's figures beside its class; classes follow the
-// groups' order, see classifier.Voter.Observe.
+// apiGroups sets each group's figures beside its class, and behind them those of
+// all other groups together, which have no class; classes follow the groups'
+// order, see classifier.Voter.Observe.
 func apiGroups(s *workload.Sample, classes []workload.Classification) []api.Group {
-	out := make([]api.Group, 0, len(s.Groups))
+	out := make([]api.Group, 0, len(s.Groups)+1)
 	for i := range s.Groups {
-		g := &s.Groups[i]
-		f := workload.FeaturesOf(s, g)
-		row := api.Group{
-			Name: g.Name, CPUShare: f.Util, SwitchesPerSecond: float64(g.Switches) / s.Interval.Seconds(),
-			WaitP50Seconds: f.WaitP50.Seconds(), WaitP99Seconds: f.WaitP99.Seconds(),
-			IOShare: f.IOShare, ThrottledShare: f.Throttled,
-		}
+		row := apiGroup(s, &s.Groups[i])
 		if i < len(classes) {
 			row.Class, row.Confidence = classes[i].Class, classes[i].Confidence
 		}
 		out = append(out, row)
 	}
+	if s.Other.Switches > 0 {
+		row := apiGroup(s, &s.Other)
+		row.Label, row.Kind = workload.OtherName, ""
+		out = append(out, row)
+	}
 	return out
+}
+
+func apiGroup(s *workload.Sample, g *workload.Group) api.Group {
+	f, n := workload.FeaturesOf(s, g), workload.ParseCgroup(g.Name)
+	row := api.Group{
+		Name: g.Name, Label: n.Label, Kind: n.Kind, Unit: n.Unit, Container: n.Container, Runtime: n.Runtime,
+		CPUShare: f.Util, SwitchesPerSecond: float64(g.Switches) / s.CoveredTime().Seconds(),
+		WaitP50Seconds: f.WaitP50.Seconds(), WaitP99Seconds: f.WaitP99.Seconds(),
+		IOShare: f.IOShare, ThrottledShare: f.Throttled,
+	}
+	if g.Pressure.Available {
+		psi := apiPSI(g.Pressure)
+		row.PSI = &psi
+	}
+	if g.Disk.Available {
+		seconds := s.Interval.Seconds()
+		row.Disk = &api.Disk{
+			ReadBytesPerSecond: float64(g.Disk.ReadBytes) / seconds, WriteBytesPerSecond: float64(g.Disk.WriteBytes) / seconds,
+			ReadsPerSecond: float64(g.Disk.Reads) / seconds, WritesPerSecond: float64(g.Disk.Writes) / seconds,
+		}
+	}
+	return row
 }
 
 func apiWorkload(c workload.Classification) api.Workload {

@@ -120,6 +120,7 @@ func (l *loop) finish(ctx context.Context, out outcome) {
 	l.truth()
 	rec := out.record(l.st, now)
 	l.st.LastSwap = &rec
+	l.recordSwap(&rec, out.result.Gap, now.Sub(out.swap.began))
 	if rec.OK {
 		l.st.Swaps++
 		l.log.Info("swapped", "from", rec.From, "to", rec.To, "cause", rec.Cause, "ops", rec.Ops, "enable_seq", rec.EnableSeq,

@@ -72,7 +72,8 @@ func (d *decider) pick(c workload.Class) Arm {
 // confidence is the probability that a is the right arm.
 func (d *decider) confidence(a Arm) float64 {
 	sum := d.in.Host.Confidence
-	for c := range d.cfg.Table {
+	// In the classes' order: a sum of floats depends on it, in its last bits.
+	for _, c := range workload.Classes() {
 		if c != d.in.Host.Class && len(d.cfg.Table[c]) > 0 && d.pick(c).Equal(a) {
 			sum += d.in.Host.Probabilities[c]
 		}

@@ -379,3 +379,27 @@ func TestTheTableNamesTheClassesOfAScheduler(t *testing.T) {
 		t.Errorf("eevdf: %v", got)
 	}
 }
+
+// The probabilities of an arm's classes are added in one order: with the
+// minimum between two of the sums that other orders give, every decision is the
+// same, whatever the order in which a map is walked.
+func TestConfidenceInAnArmIsTheSameSumEveryTime(t *testing.T) {
+	cfg := DefaultConfig()
+	lavd := cfg.Table[workload.Server]
+	cfg.Table = Table{workload.Interactive: lavd, workload.Media: lavd, workload.Server: lavd}
+	in := Input{Now: t0, Host: host(workload.Server, 0.3), InCharge: InCharge{Arm: Default(), Owner: OwnerKernel},
+		WhyNot: map[string]string{lavd[0].Scheduler: ""}}
+	in.Host.Probabilities[workload.Interactive], in.Host.Probabilities[workload.Media] = 0.1, 0.2
+	const one, other = 0.3 + 0.1, 0.3 + 0.2
+	a, b := float64(one), float64(other)
+	if a+0.2 == b+0.1 {
+		t.Fatal("the order of these does not matter: the test shows nothing")
+	}
+	cfg.MinConfidence = max(a+0.2, b+0.1)
+	first, _ := Decide(cfg, State{}, in)
+	for range 200 {
+		if d, _ := Decide(cfg, State{}, in); d.Action != first.Action {
+			t.Fatalf("the same input led to %q and to %q", first.Action, d.Action)
+		}
+	}
+}

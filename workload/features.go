@@ -66,7 +66,7 @@ func (p *Period) Even() bool {
 // s.Groups.
 func FeaturesOf(s *Sample, g *Group) Features {
 	f := Features{Distributions: s.Source == SourceBPF, CPUs: s.CPUs}
-	dt := s.Interval.Seconds()
+	dt := s.CoveredTime().Seconds()
 	if dt <= 0 || s.CPUs <= 0 {
 		return f
 	}
@@ -80,7 +80,7 @@ func FeaturesOf(s *Sample, g *Group) Features {
 	f.Involuntary = ratio(float64(g.Involuntary), float64(g.Switches))
 	f.WakeRate = ratio(float64(g.Voluntary), run)
 	f.Wakeups = float64(g.Voluntary) / (dt * cpus)
-	f.Throttled = g.Throttled.Seconds() / dt
+	f.Throttled = ratio(g.Throttled.Seconds(), s.Interval.Seconds())
 	f.CPUPressure, f.IOPressure = s.PSI.CPUSome, s.PSI.IOSome
 	if g.Switches > 0 {
 		f.Burst = g.Run / time.Duration(g.Switches)

@@ -9,7 +9,10 @@
 // [Classification].
 package workload
 
-import "time"
+import (
+	"strconv"
+	"time"
+)
 
 // Source says where a sample's figures come from.
 type Source string
@@ -22,8 +25,12 @@ const (
 	SourceProcfs Source = "procfs"
 )
 
-// HostName is the name of the group that stands for the whole machine.
-const HostName = "host"
+// HostName is the name of the group that stands for the whole machine,
+// OtherName of the one that stands for all cgroups that are not listed.
+const (
+	HostName  = "host"
+	OtherName = "(other)"
+)
 
 // Sample is what a machine did during one collection interval. It is a value:
 // nobody changes it once the collector has handed it out.
@@ -32,6 +39,10 @@ type Sample struct {
 	Time time.Time
 	// Interval is its length on the monotonic clock, always positive.
 	Interval time.Duration
+	// Covered is the part of Interval in which task activity was counted: all of
+	// it, or less where the tracer has backed off to a duty cycle. Rates are to
+	// be taken over it, see [Sample.CoveredTime]. 0 means all.
+	Covered time.Duration
 	// CPUs is the number of CPUs online.
 	CPUs   int
 	Source Source
@@ -40,10 +51,22 @@ type Sample struct {
 	// Groups are the busiest cgroups, most CPU time first, bounded in number.
 	// Empty with SourceProcfs where no cgroup v2 hierarchy is mounted.
 	Groups []Group
+	// Other is what the host did and no listed group: for every sum and bucket,
+	// Host is Other plus all of Groups, exactly.
+	Other  Group
 	PSI    PSI
 	CPU    CPUTime
 	Events Events
 	Tracer TracerStats
+}
+
+// CoveredTime is the time over which the activity of the sample's tasks was
+// counted: at most Interval.
+func (s *Sample) CoveredTime() time.Duration {
+	if s.Covered > 0 {
+		return min(s.Covered, s.Interval)
+	}
+	return s.Interval
 }
 
 // Group is one cgroup's (or the host's) activity during a sample's interval.
@@ -70,6 +93,19 @@ type Group struct {
 	// (cpu.stat throttled_usec). It is run-queue time, Wait is task time: never
 	// subtract one from the other.
 	Throttled time.Duration
+	// Pressure is the cgroup's own pressure and Disk its own storage traffic,
+	// those of cgroups below it included: of the first groups of a sample only,
+	// and where the kernel keeps them.
+	Pressure PSI
+	Disk     Disk
+}
+
+// Disk is what was read from and written to block devices during the interval.
+// Available is false where the io controller is off.
+type Disk struct {
+	Available             bool
+	ReadBytes, WriteBytes uint64
+	Reads, Writes         uint64
 }
 
 // PSI is pressure stall information for the interval: the share of it, 0 to 1,
@@ -86,6 +122,10 @@ type PSI struct {
 // summed over CPUs, in seconds.
 type CPUTime struct {
 	User, System, Idle, IOWait, IRQ, SoftIRQ, Steal float64
+	// ContextSwitches and Interrupts are the machine's, counted and not in
+	// seconds. The switches include those from the idle task, which a group's do
+	// not.
+	ContextSwitches, Interrupts uint64
 }
 
 // Events is what the ring buffer's single events of an interval add up to.
@@ -93,14 +133,20 @@ type Events struct {
 	// Worst are the longest waits seen, longest first, at most 8: run-queue
 	// waits, and I/O waits where those leave room.
 	Worst []WaitEvent
-	// WaitedFor says which group made which group wait, longest total first,
-	// at most 16.
+	// WaitedFor says which group made which other group wait, longest total
+	// first, at most 16: the first one's Holder is the noisiest neighbour. Waits
+	// of groups that their own quota held back are left out, and their number is
+	// Throttled.
 	WaitedFor []Edge
+	Throttled uint64
 	// Periods are the tasks whose wakeups were followed, evenly spaced or not,
 	// at most 16: of every group the one with most cycles, then by cycles.
 	Periods []Period
 	// Received counts the records read from the ring buffer.
 	Received uint64
+	// WaitThreshold and IOThreshold are the shortest waits that were reported
+	// one by one in this interval. They follow the load.
+	WaitThreshold, IOThreshold time.Duration
 }
 
 // WaitEvent is one run-queue or I/O wait past the tracer's threshold.
@@ -118,7 +164,8 @@ type WaitEvent struct {
 	HolderGroup string
 }
 
-// Edge sums the waits of one group for another.
+// Edge sums the waits of one group for another. Total is the time that the
+// tasks holding the CPUs ran during these waits, not more than the waits.
 type Edge struct {
 	Waiter, Holder string
 	Count          uint64
@@ -147,6 +194,40 @@ type TracerStats struct {
 	// not account since it started. Every known way is present, mostly zero.
 	Losses map[string]uint64
 	Cost   Cost
+	// Budget is the share of the machine's CPU time that observing may take; 0:
+	// no limit. Step is how far the tracer has backed off because of it, and
+	// StepReason why; empty at [StepAll].
+	Budget     float64
+	Step       Step
+	StepReason string
+	// Slots is the number of cgroups that can be told apart by now, SlotsUsed of
+	// those that are.
+	Slots, SlotsUsed int
+	// MemoryBytes is what the tracer's maps take in the kernel; 0: not known.
+	MemoryBytes uint64
+}
+
+// Step is how far the tracer has backed off from its full work. Each step has
+// in it what the ones before it leave out.
+type Step int
+
+// The steps, dearest first.
+const (
+	StepAll    Step = iota // everything
+	StepEvents             // no single events
+	StepGroups             // a quarter of the groups; the rest is in Other
+	StepDuty               // a quarter of the time, see Sample.Covered
+	StepProcfs             // tracer paused: totals of /proc
+	NumSteps   = int(StepProcfs) + 1
+)
+
+var stepNames = [NumSteps]string{"all", "no events", "fewer groups", "duty cycle", "procfs"}
+
+func (s Step) String() string {
+	if s < 0 || int(s) >= NumSteps {
+		return "step " + strconv.Itoa(int(s))
+	}
+	return stepNames[s]
 }
 
 // Cost is the price of observing, as measured by the observer itself.
@@ -159,4 +240,8 @@ type Cost struct {
 	// programs, DaemonShare that of autosa's own process; 0 to 1.
 	BPFShare    float64
 	DaemonShare float64
+	// Age is the time since NanosPerSwitch was measured: the kernel's statistics
+	// are on for a second a minute only. BPFShare is that figure times the
+	// switches of this interval.
+	Age time.Duration
 }

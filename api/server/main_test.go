@@ -45,6 +45,7 @@ func TestMain(m *testing.M) {
 type visit struct {
 	Status  api.Status
 	Refusal *api.Error // of a switch order; nil when it was taken
+	Traced  string     // "yes", or the code of the refusal of a trace
 	Failure string
 	Refused int // connections turned away
 }
@@ -62,6 +63,15 @@ func child(what, socket string) {
 		_, err = c.Switch(context.Background(), api.SwitchRequest{Scheduler: "scx_rusty"})
 		if err != nil && !errors.As(err, &v.Refusal) {
 			v.Failure = err.Error()
+		}
+		v.Traced = "yes"
+		for _, err := range c.Trace(context.Background(), api.TraceRequest{}) {
+			var refusal *api.Error
+			if errors.As(err, &refusal) {
+				v.Traced = string(refusal.Code)
+			} else if err != nil {
+				v.Failure = err.Error()
+			}
 		}
 	case "hold": // 40 connections, until standard input ends
 		var held []net.Conn
@@ -128,6 +138,7 @@ type fake struct {
 	// watch, if set, makes the channel of a watcher.
 	watch    func(ctx context.Context) <-chan api.Status
 	switchTo func(ctx context.Context, req api.SwitchRequest) (api.SwitchResult, error)
+	trace    func(ctx context.Context, req api.TraceRequest, sink api.TraceSink) error
 	orders   sync.Map // names of the orders that arrived
 }
 
@@ -174,6 +185,19 @@ func (f *fake) Auto(context.Context) (api.Status, error) {
 func (f *fake) Stop(context.Context) (api.Stopping, error) {
 	f.orders.Store("stop", true)
 	return api.Stopping{PID: os.Getpid()}, nil
+}
+
+func (f *fake) Trace(ctx context.Context, req api.TraceRequest, sink api.TraceSink) error {
+	f.orders.Store("trace", req)
+	if f.trace != nil {
+		return f.trace(ctx, req, sink)
+	}
+	return sink.Event(&api.TraceEvent{Kind: api.TraceEnd, End: &api.TraceTotal{}})
+}
+
+func (f *fake) Tasks(_ context.Context, req api.TasksRequest) (api.TaskList, error) {
+	f.orders.Store("tasks", req)
+	return api.TaskList{Tasks: 3}, nil
 }
 
 func newFake() *fake {

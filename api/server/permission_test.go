@@ -71,6 +71,9 @@ func TestAnyoneReadsTheHostAndOnlyOperatorsReadTasksAndGiveOrders(t *testing.T) 
 			if _, ordered := backend.orders.Load("switch"); ordered != tt.may {
 				t.Errorf("order reached the backend: %v, want %v", ordered, tt.may)
 			}
+			if want := map[bool]string{true: "yes", false: string(api.CodeForbidden)}[tt.may]; v.Traced != want {
+				t.Errorf("traced: %s, want %s", v.Traced, want)
+			}
 			switch {
 			case tt.may && v.Refusal != nil:
 				t.Errorf("order refused: %v", v.Refusal)
@@ -84,9 +87,13 @@ func TestAnyoneReadsTheHostAndOnlyOperatorsReadTasksAndGiveOrders(t *testing.T) 
 	}
 }
 
-func TestEveryOrderIsForOperators(t *testing.T) {
+func TestEveryOrderAndEveryLookAtTasksIsForOperators(t *testing.T) {
 	for _, r := range routes {
-		if want := map[string]permission{"GET": anyone, "POST": operators}[r.method]; r.permission != want {
+		want := map[string]permission{"GET": anyone, "POST": operators}[r.method]
+		if r.path == api.PathTrace || r.path == api.PathTasks || r.path == api.PathRecord {
+			want = operators
+		}
+		if r.permission != want {
 			t.Errorf("%s %s has permission %v, want %v", r.method, r.path, r.permission, want)
 		}
 	}

@@ -37,9 +37,12 @@ type route struct {
 var routes = []route{
 	{http.MethodGet, api.PathStatus, anyone, (*Server).status},
 	{http.MethodGet, api.PathSchedulers, anyone, (*Server).schedulers},
+	{http.MethodGet, api.PathTrace, operators, (*Server).trace},
+	{http.MethodGet, api.PathTasks, operators, (*Server).tasks},
 	{http.MethodPost, api.PathSwitch, operators, (*Server).switchTo},
 	{http.MethodPost, api.PathAuto, operators, (*Server).auto},
 	{http.MethodPost, api.PathStop, operators, (*Server).stop},
+	{http.MethodGet, api.PathRecord, operators, (*Server).record},
 }
 
 func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
@@ -49,6 +52,9 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		what := recover()
 		if what == nil {
 			return
+		}
+		if what == http.ErrAbortHandler { // our own, below
+			panic(what)
 		}
 		s.log.Error("panic in a request", "method", r.Method, "path", r.URL.Path, "panic", what, "stack", string(debug.Stack()))
 		if began.yes {

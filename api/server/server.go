@@ -35,9 +35,14 @@ type Backend interface {
 	// status a tick; it is closed when the context ends or the daemon stops.
 	Watch(ctx context.Context) <-chan api.Status
 	Schedulers(ctx context.Context) ([]api.Scheduler, error)
+	// Trace hands what is traced to sink until the request's duration is over or
+	// ctx ends, and then the rest and the totals.
+	Trace(ctx context.Context, req api.TraceRequest, sink api.TraceSink) error
+	Tasks(ctx context.Context, req api.TasksRequest) (api.TaskList, error)
 	Switch(ctx context.Context, req api.SwitchRequest) (api.SwitchResult, error)
 	Auto(ctx context.Context) (api.Status, error)
 	Stop(ctx context.Context) (api.Stopping, error)
+	Recorder
 }
 
 // Options are a server's settings. Backend and Logger are required.

@@ -21,6 +21,10 @@ typedef _Bool bool;
 
 #define SEC(name) __attribute__((section(name), used))
 #define __always_inline inline __attribute__((always_inline))
+#define __noinline __attribute__((noinline))
+
+/* What was read before is read again after. */
+#define barrier() asm volatile("" ::: "memory")
 
 /* Map declarations are read from BTF: a number is the length of an array. */
 #define __uint(name, val) int(*name)[val]
@@ -75,13 +79,18 @@ static void *(*const bpf_task_storage_get)(void *map, struct task_struct *task, 
 enum {
 	CORE_BYTE_OFFSET = 0,
 	CORE_BYTE_SIZE = 1,
+	CORE_EXISTS = 2,
 	CORE_LSHIFT = 4,
 	CORE_RSHIFT = 5,
 };
 
+/* Whether the running kernel's structure has the field. */
+#define core_field_exists(ptr, field) __builtin_preserve_field_info((ptr)->field, CORE_EXISTS)
+
 /*
- * The value of an unsigned bit field of a kernel structure. A plain read is
- * relocated to the right byte but keeps the compile-time bit within it.
+ * The value of an unsigned bit field of a kernel structure, or of an integer
+ * that is not as wide on every kernel. A plain read is relocated to the right
+ * byte but keeps the compile-time bit and size.
  */
 #define core_bitfield(ptr, field)                                                              \
 	({                                                                                     \

@@ -39,11 +39,18 @@ struct task_struct {
 	int pid;
 	int tgid;
 	char comm[TASK_COMM_LEN];
+	int on_cpu;	/* it has a CPU; one byte as of 7.2, may be missing without SMP */
 	u64 start_time; /* CLOCK_MONOTONIC, ns */
 	unsigned in_iowait : 1;
 	struct sched_info sched_info;
 	struct sched_entity se;
 	struct css_set *cgroups;
 } __core;
+
+/* What an iterator over tasks is called with; no task at the end. */
+struct bpf_iter__task {
+	void *meta;
+	struct task_struct *task;
+};
 
 #endif /* AUTOSA_KERNEL_H */

@@ -20,9 +20,10 @@ var ErrFlushed = ringbuf.ErrFlushed
 type EventKind uint32
 
 const (
-	// EventWait is a run-queue wait of at least Options.WaitThreshold.
+	// EventWait is a run-queue wait past the threshold: Options.WaitThreshold,
+	// or what SetThresholds has set since.
 	EventWait = EventKind(traceEventKindEVENT_WAIT)
-	// EventIO is an I/O wait of at least Options.IOThreshold.
+	// EventIO is an I/O wait past its threshold.
 	EventIO = EventKind(traceEventKindEVENT_IO)
 	// EventCycle is a sampled sleep-run cycle.
 	EventCycle = EventKind(traceEventKindEVENT_CYCLE)
@@ -39,7 +40,7 @@ func (c Comm) String() string {
 }
 
 // Event is one switch of a task away from a CPU: it was blocked, waited on a
-// run queue, got the CPU from the holder at Arrival, ran and left.
+// run queue, got the CPU at Arrival, ran and left.
 type Event struct {
 	Kind EventKind
 	// Arrival is when the task got the CPU, on that CPU's scheduler clock: near
@@ -53,10 +54,19 @@ type Event struct {
 	Comm               Comm
 	// Wakeups numbers the task's wakeups: a gap shows cycles that are missing.
 	Wakeups uint32
-	// HolderPID is 0 when the CPU was idle before.
-	HolderPID    int
-	HolderComm   Comm
-	HolderCgroup uint64
+	// HolderPID is the task that had this CPU for most of the wait, of the eight
+	// that left it last, and HolderRun how much of the wait it had it. Named for
+	// run-queue waits only. It is 0, and HolderRun too, when none of them had the
+	// CPU meanwhile: the task waited for another CPU and was moved, or its cgroup
+	// had used up its quota.
+	HolderPID, HolderTGID int
+	HolderComm            Comm
+	HolderCgroup          uint64
+	HolderRun             time.Duration
+	// Idle is how much of the wait nobody had this CPU, as far back as those
+	// eight are remembered. A wait that is mostly idle was not for this CPU: its
+	// cgroup was held back by its quota, or it waited elsewhere and was moved.
+	Idle time.Duration
 }
 
 // Wakeup is when the task was woken, on the clock of Arrival.
@@ -106,23 +116,10 @@ func (r *traceEvent) decode(e *Event) {
 		Comm:         *(*Comm)(unsafe.Pointer(&r.Comm)),
 		Wakeups:      r.Wakeups,
 		HolderPID:    int(r.HolderPid),
+		HolderTGID:   int(r.HolderTgid),
 		HolderComm:   *(*Comm)(unsafe.Pointer(&r.HolderComm)),
 		HolderCgroup: r.HolderCgroup,
+		HolderRun:    time.Duration(r.HolderRunNs),
+		Idle:         time.Duration(r.IdleNs),
 	}
-	if e.HolderPID == 0 {
-		e.HolderComm, e.HolderCgroup = Comm{}, 0
-	}
-}
-
-// SampleTasks makes only tasks whose process id modulo 2^shift is phase yield
-// cycles: one task in 2^shift. The whole cycles of these tasks are reported, as
-// far as Options.CycleEvents allows.
-func (t *Tracer) SampleTasks(shift, phase uint) error {
-	mask := uint32(1)<<min(shift, 20) - 1
-	return t.set(func(k *traceKnobs) {
-		if k.SamplePhase == noTask {
-			return // switched off for good
-		}
-		k.SampleMask, k.SamplePhase = mask, uint32(phase)&mask
-	})
 }

@@ -11,6 +11,7 @@ import (
 
 	"autosa/bpf/trace"
 	"autosa/bpf/trace/tracetest"
+	"autosa/workload"
 )
 
 func TestMain(m *testing.M) { tracetest.Main(m) }
@@ -161,7 +162,74 @@ func pingPong(t *testing.T, d time.Duration) {
 	if math.Abs(float64(switches)/float64(want)-1) > 0.005 {
 		t.Errorf("%d switches, want %d within 0.5 %%", switches, want)
 	}
-	if got, want := after.Involuntary-before.Involuntary, i1-i0; got != want {
-		t.Errorf("%d involuntary switches, want the kernel's %d", got, want)
+	// The signal that stops it finds a thread or two going to sleep: these stay
+	// runnable, and the kernel counts that as voluntary.
+	const few = 4
+	if got, want := after.Involuntary-before.Involuntary, i1-i0; got < want || got > want+few {
+		t.Errorf("%d involuntary switches, want the kernel's %d or up to %d more", got, want, few)
 	}
+}
+
+// What each known load is known by, as the features that classify it are made.
+
+func TestSpinnersLeaveTheCPUWhenTheyHaveTo(t *testing.T) {
+	tracer := load(t, trace.Options{})
+	c := assign(t, tracer, 1)
+	loads := []*tracetest.Load{tracetest.Spin(t, c, quietCPU()), tracetest.Spin(t, c, quietCPU())}
+	for _, l := range loads {
+		l.Prefer()
+	}
+	tracetest.Await(t, "slices of both", func() bool {
+		_, i := loads[0].Switches()
+		_, j := loads[1].Switches()
+		return min(i, j) > 30
+	})
+	got := cell(t, tracer, 1)
+	if share := float64(got.Involuntary) / float64(got.Switches); share < 0.9 {
+		t.Errorf("%.2f of the spinners' switches are involuntary", share)
+	}
+	if contention := float64(got.WaitNs) / float64(got.WaitNs+got.RunNs); contention < 0.4 {
+		t.Errorf("contention %.2f of two spinners on a CPU", contention)
+	}
+}
+
+func TestPeriodicSleepsShowTheirPeriod(t *testing.T) {
+	const period = 20 * time.Millisecond
+	tracer := load(t, trace.Options{})
+	c := assign(t, tracer, 1)
+	tracetest.Sleep(t, c, quietCPU(), period).Prefer()
+	// Within an octave. Its process has threads of the runtime that sleep, too.
+	first, last := workload.BucketOf(uint64(period/2)), workload.BucketOf(uint64(2*period))
+	tracetest.Await(t, "30 sleeps of about a period", func() bool {
+		var n uint32
+		got := cell(t, tracer, 1)
+		for _, in := range got.Sleep[first : last+1] {
+			n += in
+		}
+		return n >= 30
+	})
+	if got := cell(t, tracer, 1); got.SleepNs < uint64(30*period/2) || got.RunNs > got.SleepNs/2 {
+		t.Errorf("%v asleep and %v run", time.Duration(got.SleepNs), time.Duration(got.RunNs))
+	}
+}
+
+func TestPingPongRunsAndSleepsBriefly(t *testing.T) {
+	tracer := load(t, trace.Options{})
+	c := assign(t, tracer, 1)
+	tracetest.PingPong(t, c, quietCPU()).Prefer()
+	tracetest.Await(t, "switches", func() bool { return cell(t, tracer, 1).Switches > 5000 })
+	got := cell(t, tracer, 1)
+	run, sleep := median(got.Run), median(got.Sleep)
+	t.Logf("median run %v, sleep %v", run, sleep)
+	if run > time.Millisecond || sleep > time.Millisecond || got.Switches-got.Involuntary < got.Switches/4 {
+		t.Errorf("median run %v and sleep %v, %d of %d switches involuntary", run, sleep, got.Involuntary, got.Switches)
+	}
+}
+
+func median(buckets [workload.NumBuckets]uint32) time.Duration {
+	var h workload.Histogram
+	for i, n := range buckets {
+		h[i] = uint64(n)
+	}
+	return h.Quantile(0.5)
 }

@@ -48,9 +48,9 @@ func (t *Tracer) Unassign(cgroup uint64) error {
 
 // Publish makes every task look its slot up again at its next switch.
 func (t *Tracer) Publish() error {
-	return t.set(func(k *traceKnobs) {
-		if k.Generation++; k.Generation == 0 {
-			k.Generation = 1
+	return t.set(func(s *settings) {
+		if s.generation++; s.generation == 0 {
+			s.generation = 1
 		}
 	})
 }

@@ -112,6 +112,83 @@ func TestPromotionAndDemotionLoseNothingAndCountNothingTwice(t *testing.T) {
 	}
 }
 
+// Six cgroups take turns in three slots, two with slots that others have too.
+// Every other cgroup of the machine counts in a fourth slot: so the sum over the
+// rest is what the kernel counted of the loads' tasks, to the nanosecond.
+func TestMoreCgroupsThanSlotsSumUpToTheSystem(t *testing.T) {
+	for attempt := 1; !sumsUp(t); attempt++ {
+		if attempt == attempts {
+			t.Skip("other cgroups begin all the time and count in slot 0 too")
+		}
+	}
+}
+
+// sumsUp is false when it cannot be told.
+func sumsUp(t *testing.T) bool {
+	const others, turns = 4, 60
+	all := tracetest.AllCgroups(t)
+	tracer := load(t, trace.Options{Slots: len(all) + 64})
+	var loads []*tracetest.Load
+	known := make(map[uint64]bool)
+	for n := range 6 {
+		c := tracetest.NewCgroup(t)
+		known[c.ID] = true
+		if n%2 == 0 {
+			loads = append(loads, tracetest.PingPong(t, c, n%runtime.NumCPU()))
+		} else {
+			loads = append(loads, tracetest.Crowd(t, c, n%runtime.NumCPU(), 10))
+		}
+	}
+	defer func() {
+		for _, l := range loads {
+			l.Kill()
+		}
+	}()
+	tracetest.StopAll(loads...)
+	for _, id := range all { // from before the loads'
+		if err := tracer.Assign(id, others); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := tracer.Publish(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tracer.Unknown(nil); err != nil {
+		t.Fatal(err)
+	}
+	before, base := kernelCounts(loads...), slotCounts(t, tracer, 0, 1, 2, 3)
+	for _, l := range loads {
+		l.Resume()
+	}
+	for turn := range turns {
+		l := loads[turn%len(loads)]
+		change := tracer.Assign(l.Cgroup().ID, 1+turn%3)
+		if turn%4 == 3 {
+			change = tracer.Unassign(l.Cgroup().ID)
+		}
+		if err := errors.Join(change, tracer.Publish()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(3 * time.Millisecond)
+	}
+	tracetest.StopAll(loads...)
+	want, got := kernelCounts(loads...).since(before), slotCounts(t, tracer, 0, 1, 2, 3).since(base)
+	unknown, err := tracer.Unknown(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, u := range unknown {
+		if !known[u.Cgroup] {
+			return false
+		}
+	}
+	t.Logf("%+v", got)
+	if got != want {
+		t.Errorf("slots 0 to 3 have %+v, the kernel's tasks %+v", got, want)
+	}
+	return true
+}
+
 func TestSlotsOutOfRangeAreRefused(t *testing.T) {
 	tracer := load(t, trace.Options{Slots: 3})
 	for _, slot := range []int{-1, 0, 4} {

@@ -19,20 +19,21 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 enum {
 	LEFT_PREEMPTED = 1 << 0,
 	LEFT_IOWAIT = 1 << 1,
+	LEFT_PRIMED = 1 << 2, /* not seen leaving; the baseline is prime()'s */
 };
 
 /* A task's baseline: the kernel's accounting when it left a CPU last. */
 struct task_state {
 	u64 exec;   /* sum_exec_runtime */
 	u64 delay;  /* run_delay */
-	u64 depart; /* when it left, rq clock; 0: no baseline */
+	u64 depart; /* when it left, rq clock; 0: that is not known */
 	u64 cgroup; /* for which slot was looked up */
 	u32 slot;
 	u32 generation;
 	u32 left;
 	u32 cpu;
 	u32 wakeups;
-	u32 pad;
+	u32 pcount; /* if primed: the arrivals it had then */
 };
 
 /* Types that no map names, kept in BTF for bpf2go. */
@@ -43,6 +44,10 @@ const enum event_kind *event_kind_type __attribute__((unused));
 const volatile u32 num_cpus = 1;
 
 struct knobs knob = {};
+
+/* Written by begin(): whose events are skipped, and since when all is seen. */
+u32 own_tgid = 0;
+u64 since_ns = 0;
 
 /* Slot * num_cpus + CPU; slot 0 is everyone without a slot. */
 struct {
@@ -121,6 +126,55 @@ static __always_inline u64 wakeup_flag(void)
 	return BPF_RB_FORCE_WAKEUP;
 }
 
+/* How much of [from, to) the task had the CPU before it left. */
+static __always_inline u64 overlap(const struct departure *d, u64 from, u64 to)
+{
+	if (d->from > from)
+		from = d->from;
+	if (d->to < to)
+		to = d->to;
+	return from < to ? to - from : 0;
+}
+
+/*
+ * Who had the CPU while this event's task waited: of the tasks that left it
+ * last, the one that ran most between the wakeup and the arrival. What is left
+ * of that time, as far back as is remembered, the CPU was idle.
+ */
+static __noinline void name_holder(struct cpu_state *here, struct event *e)
+{
+	u64 to = e->arrival_ns, from = to - e->wait_ns, oldest = to, busy = 0, best = 0;
+	u32 i, j;
+
+	for (i = 0; i < NUM_DEPARTURES; i++) {
+		struct departure *d = &here->last[i];
+		u64 own = overlap(d, from, to), sum = 0;
+
+		if (d->from < oldest)
+			oldest = d->from;
+		/* Itself: no more than two clocks that differ. */
+		if (!own || d->pid == e->pid)
+			continue;
+		busy += own;
+		for (j = 0; j < NUM_DEPARTURES; j++)
+			if (here->last[j].pid == d->pid)
+				sum += overlap(&here->last[j], from, to);
+		if (sum <= best)
+			continue;
+		best = sum;
+		e->holder_pid = d->pid;
+		e->holder_tgid = d->tgid;
+		e->holder_cgroup = d->cgroup;
+		((u64 *)e->holder_comm)[0] = ((u64 *)d->comm)[0];
+		((u64 *)e->holder_comm)[1] = ((u64 *)d->comm)[1];
+	}
+	e->holder_run_ns = best;
+	if (oldest < from)
+		oldest = from;
+	if (to - oldest > busy)
+		e->idle_ns = to - oldest - busy;
+}
+
 static __always_inline void emit(struct cpu_state *here, struct task_struct *prev, u32 cpu,
 				 struct task_state *s, u32 kind, u64 arrival, u64 wait,
 				 u64 blocked, u64 run)
@@ -146,22 +200,21 @@ static __always_inline void emit(struct cpu_state *here, struct task_struct *pre
 		here->loss[LOSS_RING_FULL]++;
 		return;
 	}
+	__builtin_memset(e, 0, sizeof(*e));
 	e->arrival_ns = arrival;
 	e->wait_ns = wait;
 	e->blocked_ns = blocked;
 	e->run_ns = run;
 	e->cgroup = s->cgroup;
-	e->holder_cgroup = here->holder_cgroup;
 	e->pid = prev->pid;
 	e->tgid = prev->tgid;
 	e->cpu = cpu;
-	e->holder_pid = here->holder_pid;
 	e->wakeups = s->wakeups;
 	e->kind = kind;
 	((u64 *)e->comm)[0] = *(u64 *)&prev->comm[0];
 	((u64 *)e->comm)[1] = *(u64 *)&prev->comm[8];
-	((u64 *)e->holder_comm)[0] = ((u64 *)here->holder_comm)[0];
-	((u64 *)e->holder_comm)[1] = ((u64 *)here->holder_comm)[1];
+	if (kind & EVENT_WAIT)
+		name_holder(here, e);
 	bpf_ringbuf_submit(e, wakeup_flag());
 }
 
@@ -185,31 +238,81 @@ static __always_inline void look_up_slot(struct task_state *s, u64 cgroup, u32 g
 	s->generation = generation;
 }
 
+/*
+ * Remembers who had the CPU, for those who waited for it. The run time leaves
+ * out interrupts and what the hypervisor stole: as long as one task follows the
+ * other, the arrival of the next says better when the one before left.
+ */
+static __always_inline void had_until(struct cpu_state *here, u64 arrival)
+{
+	struct departure *d = &here->last[(here->departures - 1) % NUM_DEPARTURES];
+
+	if (!here->gap && d->to < arrival)
+		d->to = arrival;
+	here->gap = 0;
+}
+
+static __always_inline void remember(struct cpu_state *here, struct task_struct *prev,
+				     u64 cgroup, u64 from, u64 to)
+{
+	struct departure *d = &here->last[here->departures++ % NUM_DEPARTURES];
+
+	d->from = from;
+	d->to = to;
+	d->cgroup = cgroup;
+	d->pid = prev->pid;
+	d->tgid = prev->tgid;
+	((u64 *)d->comm)[0] = *(u64 *)&prev->comm[0];
+	((u64 *)d->comm)[1] = *(u64 *)&prev->comm[8];
+}
+
+/*
+ * Whether the growth since the baseline is one whole slice of a task that was
+ * not seen leaving a CPU before. Its sleep is not known: as if preempted.
+ */
+static __always_inline bool whole_slice(struct task_struct *prev, struct task_state *s,
+					bool *is_new)
+{
+	u64 pcount = prev->sched_info.pcount;
+
+	/* A new task has no past: its first slice counts in full. */
+	*is_new = pcount == 1 && prev->start_time >= since_ns;
+	if (*is_new)
+		s->exec = s->delay = 0;
+	else if (!(s->left & LEFT_PRIMED) || (u32)pcount != s->pcount + 1)
+		return false;
+	s->left = LEFT_PREEMPTED;
+	return true;
+}
+
 static __always_inline void account(struct cpu_state *here, struct task_struct *prev, u32 cpu,
 				    struct task_state *s, u64 cgroup, u32 left)
 {
 	u64 exec = prev->se.sum_exec_runtime;
 	u64 delay = prev->sched_info.run_delay;
 	u64 arrival = prev->sched_info.last_arrival;
-	u64 run = exec - s->exec, wait = delay - s->delay, blocked = 0;
+	u64 from = arrival, run, wait, blocked = 0;
 	u32 generation = knob.generation, kind = 0, index;
-	bool first = false;
+	bool is_new = false;
 	struct cell *c;
 
 	if (!s->depart) {
-		/* A new task has no past: its first slice counts in full. */
-		first = prev->sched_info.pcount == 1 && knob.since_ns &&
-			prev->start_time >= knob.since_ns;
-		if (!first) {
+		if (!whole_slice(prev, s, &is_new)) {
 			here->loss[LOSS_FIRST_SLICE]++;
 			goto restart;
 		}
 		s->cpu = cpu;
 	}
+	run = exec - s->exec;
+	wait = delay - s->delay;
 	if ((s64)run < 0 || (s64)wait < 0) {
 		here->loss[LOSS_BACKWARDS]++;
 		goto restart;
 	}
+	/* No arrival is noted of a task that was preempted amid going to sleep. */
+	if ((s64)(s->depart - from) > 0)
+		from = s->depart;
+	had_until(here, from);
 
 	if (s->cgroup != cgroup || s->generation != generation)
 		look_up_slot(s, cgroup, generation);
@@ -230,9 +333,9 @@ static __always_inline void account(struct cpu_state *here, struct task_struct *
 	c->wait[bucket_of(wait)]++;
 	if (s->cpu != cpu)
 		c->migrations++;
-	if (first) {
+	if (is_new)
 		c->forks++;
-	} else if (!(s->left & LEFT_PREEMPTED)) {
+	if (!(s->left & LEFT_PREEMPTED)) {
 		blocked = arrival - wait - s->depart;
 		if ((s64)blocked < 0)
 			blocked = 0;
@@ -251,21 +354,24 @@ static __always_inline void account(struct cpu_state *here, struct task_struct *
 	}
 	if (wait >= knob.wait_threshold_ns)
 		kind |= EVENT_WAIT;
-	if (kind && (u32)prev->tgid != knob.own_tgid)
+	if (kind && (u32)prev->tgid != own_tgid)
 		emit(here, prev, cpu, s, kind, arrival, wait, blocked, run);
 
-	goto baseline;
+baseline:
+	/* Now, on the run queue's clock; 0 would mean that it is not known. */
+	s->depart = (from + run) | 1;
+	s->left = left;
+	remember(here, prev, cgroup, from, s->depart);
+	goto out;
 
 restart: /* How long the slice was is not known: leave out the next sleep. */
-	run = 0;
-	left = LEFT_PREEMPTED;
-
-baseline:
+	s->depart = arrival | 1;
+	s->left = LEFT_PREEMPTED;
+	s->wakeups++; /* it may have been one: a gap */
+	here->gap = 1;
+out:
 	s->exec = exec;
 	s->delay = delay;
-	/* Now, on the run queue's clock; 0 would mean no baseline. */
-	s->depart = (arrival + run) | 1;
-	s->left = left;
 	s->cpu = cpu;
 }
 
@@ -279,16 +385,14 @@ int on_switch(u64 *ctx)
 	u32 cpu = bpf_get_smp_processor_id(), left = 0;
 	struct task_state *s;
 	struct cpu_state *here;
-	u64 cgroup;
 
 	here = bpf_map_lookup_elem(&cpus, &cpu);
 	if (!here) /* Not reached: the array covers every possible CPU. */
 		return 0;
 	if (!prev->pid) {
-		here->holder_pid = 0;
+		here->gap = 1;
 		return 0;
 	}
-	cgroup = cgroup_of(prev);
 	/* A task may be preempted between setting its state and sleeping. */
 	if (preempt || prev_state == TASK_RUNNING)
 		left = LEFT_PREEMPTED;
@@ -296,22 +400,59 @@ int on_switch(u64 *ctx)
 		left = LEFT_IOWAIT;
 
 	s = bpf_task_storage_get(&tasks, prev, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
-	if (s)
-		account(here, prev, cpu, s, cgroup, left);
-	else
+	if (s) {
+		account(here, prev, cpu, s, cgroup_of(prev), left);
+	} else {
 		here->loss[LOSS_NO_STORAGE]++;
-
-	here->holder_pid = prev->pid;
-	here->holder_cgroup = cgroup;
-	((u64 *)here->holder_comm)[0] = *(u64 *)&prev->comm[0];
-	((u64 *)here->holder_comm)[1] = *(u64 *)&prev->comm[8];
+		here->gap = 1;
+	}
 	return 0;
 }
 
-/* Run once by user space: its tgid as the kernel sees it, outside namespaces. */
-SEC("syscall")
-int note_own_tgid(void *ctx __attribute__((unused)))
+/*
+ * Run over every task before on_switch() is attached: makes its storage, so
+ * that the scheduler need not, and takes its baseline.
+ *
+ * Context: a system call; the task may be anywhere, on another CPU too. Of one
+ * that has a CPU the baseline would fall amid a slice: none is taken. An arrival
+ * meanwhile shows in pcount, the last thing that it changes.
+ */
+SEC("iter/task")
+int prime(struct bpf_iter__task *ctx)
 {
-	knob.own_tgid = bpf_get_current_pid_tgid() >> 32;
+	struct task_struct *task = ctx->task;
+	struct task_state *s;
+	u64 pcount;
+
+	if (!task)
+		return 0;
+	s = bpf_task_storage_get(&tasks, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!s) /* The first switch creates it, and counts as lost. */
+		return 0;
+
+	pcount = task->sched_info.pcount;
+	s->delay = task->sched_info.run_delay;
+	s->exec = task->se.sum_exec_runtime;
+	s->pcount = pcount;
+	s->depart = 0;
+	s->wakeups++; /* there may have been some: a gap */
+	s->left = 0;
+	if (core_field_exists(task, on_cpu) && core_bitfield(task, on_cpu))
+		return 0;
+	barrier();
+	if (task->sched_info.pcount == pcount)
+		s->left = LEFT_PRIMED;
+	return 0;
+}
+
+/*
+ * Run once by user space before prime(): notes its tgid as the kernel sees it,
+ * outside namespaces, and the time. Tasks born from now on have no unseen past.
+ */
+SEC("syscall")
+int begin(void *ctx __attribute__((unused)))
+{
+	own_tgid = bpf_get_current_pid_tgid() >> 32;
+	since_ns = bpf_ktime_get_ns();
 	return 0;
 }

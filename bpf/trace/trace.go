@@ -92,7 +92,6 @@ type Tracer struct {
 	cpus  int
 	slots int
 	objs  traceObjects
-	link  link.Link
 	ring  *ringbuf.Reader
 	// high is the highest slot that was ever assigned.
 	high atomic.Uint32
@@ -105,16 +104,25 @@ type Tracer struct {
 	maps   [][]byte   // what is to be unmapped
 	closed bool
 
-	// knobs guards knob, the copy of what the program reads.
+	// attached guards link, which is nil while the tracer is paused. It is taken
+	// after mu.
+	attached sync.Mutex
+	link     link.Link
+
+	// knobs guards want, from which the program's settings are made. It is taken
+	// after mu.
 	knobs sync.Mutex
-	knob  traceKnobs
+	want  settings
 
 	cost costMeter
 }
 
 type cpuState = traceCpuState
 
-// Load loads the tracer into the kernel and attaches it. It calls [Probe] first
+// Load loads the tracer into the kernel, takes every existing task's baseline
+// and attaches the program. What tasks do from then on is counted, their first
+// slice too; only of those that have a CPU at that moment is the slice under way
+// left out, and counted as a loss. It calls [Probe] first
 // and returns its error: an [*UnsupportedError] (errors.Is [ErrNotSupported])
 // or a [*PermissionError] (errors.Is [os.ErrPermission]) when the tracer cannot
 // run here. A program that the verifier refuses is an [*ebpf.VerifierError] in
@@ -151,7 +159,8 @@ func Load(o Options) (*Tracer, error) {
 	return t, nil
 }
 
-// start maps the counters, sets the knobs and attaches the program.
+// start maps the counters, sets the knobs, primes the tasks and attaches the
+// program.
 func (t *Tracer) start(o Options) error {
 	stats, err := t.mmap(t.objs.Stats, cellBytes)
 	if err != nil {
@@ -168,63 +177,16 @@ func (t *Tracer) start(o Options) error {
 	if t.ring, err = ringbuf.NewReader(t.objs.Events); err != nil {
 		return fmt.Errorf("open the ring buffer: %w", err)
 	}
-	if _, err := t.objs.NoteOwnTgid.Run(&ebpf.RunOptions{}); err != nil {
-		return fmt.Errorf("tell the tracer its own process: %w", err)
-	}
-	if err := t.objs.Knob.Get(&t.knob); err != nil {
-		return fmt.Errorf("read the tracer's settings: %w", err)
-	}
-	err = t.set(func(k *traceKnobs) {
-		k.WaitThresholdNs = uint64(o.WaitThreshold)
-		k.IoThresholdNs = uint64(o.IOThreshold)
-		k.BurstNs = uint64(eventBurst)
-		k.EventGapNs = [2]uint64{gap(o.WaitEvents), gap(o.CycleEvents)}
-		k.Generation = 1
-		if o.WaitEvents < 0 {
-			k.WaitThresholdNs, k.IoThresholdNs = never, never
-		}
-		if o.CycleEvents < 0 {
-			k.SamplePhase = noTask
+	err = t.set(func(s *settings) {
+		*s = settings{
+			wait: o.WaitThreshold, io: o.IOThreshold, waits: o.WaitEvents >= 0, cycles: o.CycleEvents >= 0, on: true,
+			gaps: [2]uint64{gap(o.WaitEvents), gap(o.CycleEvents)}, generation: 1,
 		}
 	})
 	if err != nil {
 		return err
 	}
-	t.link, err = link.AttachTracing(link.TracingOptions{Program: t.objs.OnSwitch})
-	if err != nil {
-		return fmt.Errorf("attach the tracer to sched_switch: %w", explainPermission(err))
-	}
-	// Only now: a task born before the program was attached has slices that it
-	// did not see.
-	var now unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
-		return fmt.Errorf("read the monotonic clock: %w", err)
-	}
-	return t.set(func(k *traceKnobs) { k.SinceNs = uint64(now.Nano()) })
-}
-
-const (
-	never  = 1<<63 - 1
-	noTask = 1 << 31 // no phase of a mask of process ids
-)
-
-// gap is the distance in ns of rate events a second.
-func gap(rate int) uint64 { return uint64(time.Second) / uint64(max(rate, 1)) }
-
-// set changes the settings that the running program reads.
-func (t *Tracer) set(change func(*traceKnobs)) error {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	if t.closed {
-		return os.ErrClosed
-	}
-	t.knobs.Lock()
-	defer t.knobs.Unlock()
-	change(&t.knob)
-	if err := t.objs.Knob.Set(&t.knob); err != nil {
-		return fmt.Errorf("change the tracer's settings: %w", err)
-	}
-	return nil
+	return t.attach()
 }
 
 // mmap maps a whole array map for reading.
@@ -249,8 +211,9 @@ func (t *Tracer) Close() error {
 	}
 	t.closed = true
 	var errs []error
-	if t.link != nil {
+	if t.link != nil { // nobody else holds mu
 		errs = append(errs, t.link.Close())
+		t.link = nil
 	}
 	errs = append(errs, t.cost.close())
 	if t.ring != nil {

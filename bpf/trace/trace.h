@@ -33,7 +33,7 @@ _Static_assert(sizeof(struct cell) == 832, "whole cache lines, as documented");
 /* Ways to lose something; each has a counter per CPU. Names are in snapshot.go. */
 enum loss {
 	LOSS_NO_STORAGE,   /* task storage could not be created: a switch */
-	LOSS_FIRST_SLICE,  /* no baseline yet: the first slice seen of a task */
+	LOSS_FIRST_SLICE,  /* no baseline: a slice that was under way, or several */
 	LOSS_BACKWARDS,	   /* the kernel's accounting went backwards: a switch */
 	LOSS_NO_CELL,	   /* slot or CPU out of range: a switch */
 	LOSS_UNKNOWN_FULL, /* a cgroup without a slot could not be noted */
@@ -43,18 +43,29 @@ enum loss {
 	NUM_LOSSES,
 };
 
-/* Per-CPU state, written by its CPU only, interrupts off. */
-struct cpu_state {
-	u64 holder_cgroup; /* the task that left the CPU last; pid 0: idle */
-	char holder_comm[TASK_COMM_LEN];
-	u32 holder_pid;
-	u32 pad;
-	u64 next_event[2]; /* token buckets, one a budget: when the next is due */
-	u64 loss[NUM_LOSSES];
-	u64 reserved[2];
+/* A task that had the CPU, and when: on the rq clock. */
+struct departure {
+	u64 from;
+	u64 to;
+	u64 cgroup;
+	u32 pid;
+	u32 tgid;
+	char comm[TASK_COMM_LEN];
 };
 
-_Static_assert(sizeof(struct cpu_state) == 128, "whole cache lines");
+#define NUM_DEPARTURES 8 /* a power of two */
+
+/* Per-CPU state, written by its CPU only, interrupts off. */
+struct cpu_state {
+	struct departure last[NUM_DEPARTURES]; /* a ring of who left last */
+	u64 departures;			       /* of them, ever; the next one's place */
+	u64 gap;	   /* since, the CPU was idle or a task had it that is not remembered */
+	u64 next_event[2]; /* token buckets, one a budget: when the next is due */
+	u64 loss[NUM_LOSSES];
+	u64 reserved[4];
+};
+
+_Static_assert(sizeof(struct cpu_state) == 512, "whole cache lines");
 
 /* What an event is about, in event.kind; one switch may be all of them. */
 enum event_kind {
@@ -66,7 +77,8 @@ enum event_kind {
 /*
  * One switch of a task away from a CPU: it slept for blocked_ns, waited for
  * wait_ns on a run queue, and ran for run_ns. Its wakeup was at arrival_ns -
- * wait_ns. The holder is the task that had the CPU before it.
+ * wait_ns. Of the tasks that left that CPU last, the holder is the one that had
+ * it for most of the wait.
  */
 struct event {
 	u64 arrival_ns; /* when it got the CPU, on that CPU's rq clock */
@@ -75,27 +87,29 @@ struct event {
 	u64 run_ns;
 	u64 cgroup;
 	u64 holder_cgroup;
+	u64 holder_run_ns; /* how much of the wait the holder had the CPU */
+	u64 idle_ns;	   /* how much of it nobody had, as far as remembered */
 	u32 pid;
 	u32 tgid;
 	u32 cpu;
-	u32 holder_pid;
+	u32 holder_pid; /* 0: nobody had the CPU, or it is not remembered */
+	u32 holder_tgid;
 	u32 wakeups; /* of this task so far: a gap shows lost cycles */
 	u32 kind;
+	u32 reserved;
 	char comm[TASK_COMM_LEN];
 	char holder_comm[TASK_COMM_LEN];
 };
 
-_Static_assert(sizeof(struct event) == 104, "no padding leaks to user space");
+_Static_assert(sizeof(struct event) == 128, "no padding leaks to user space");
 
 /* What user space sets while the program runs. */
 struct knobs {
-	u64 since_ns;	       /* tasks born later have no unseen past; 0: none */
 	u64 wait_threshold_ns; /* waits from here on are events */
 	u64 io_threshold_ns;
 	u64 burst_ns;	     /* depth of the token buckets, in time */
 	u64 event_gap_ns[2]; /* their spacing: waits, cycles */
 	u32 generation;	     /* of the slots map; never 0 */
-	u32 own_tgid;	     /* whose events are skipped */
 	u32 sample_mask;     /* cycles of tasks with (pid & mask) == phase */
 	u32 sample_phase;
 };

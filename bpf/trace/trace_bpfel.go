@@ -30,14 +30,21 @@ type traceCell struct {
 }
 
 type traceCpuState struct {
-	_            structs.HostLayout
-	HolderCgroup uint64
-	HolderComm   [16]int8
-	HolderPid    uint32
-	Pad          uint32
-	NextEvent    [2]uint64
-	Loss         [8]uint64
-	Reserved     [2]uint64
+	_    structs.HostLayout
+	Last [8]struct {
+		_      structs.HostLayout
+		From   uint64
+		To     uint64
+		Cgroup uint64
+		Pid    uint32
+		Tgid   uint32
+		Comm   [16]int8
+	}
+	Departures uint64
+	Gap        uint64
+	NextEvent  [2]uint64
+	Loss       [8]uint64
+	Reserved   [4]uint64
 }
 
 type traceEvent struct {
@@ -48,12 +55,16 @@ type traceEvent struct {
 	RunNs        uint64
 	Cgroup       uint64
 	HolderCgroup uint64
+	HolderRunNs  uint64
+	IdleNs       uint64
 	Pid          uint32
 	Tgid         uint32
 	Cpu          uint32
 	HolderPid    uint32
+	HolderTgid   uint32
 	Wakeups      uint32
 	Kind         uint32
+	Reserved     uint32
 	Comm         [16]int8
 	HolderComm   [16]int8
 }
@@ -68,15 +79,14 @@ const (
 
 type traceKnobs struct {
 	_               structs.HostLayout
-	SinceNs         uint64
 	WaitThresholdNs uint64
 	IoThresholdNs   uint64
 	BurstNs         uint64
 	EventGapNs      [2]uint64
 	Generation      uint32
-	OwnTgid         uint32
 	SampleMask      uint32
 	SamplePhase     uint32
+	_               [4]byte
 }
 
 type traceLoss uint32
@@ -103,13 +113,16 @@ const (
 	traceMapStats         = "stats"
 	traceMapTasks         = "tasks"
 	traceMapUnknown       = "unknown"
-	traceProgNoteOwnTgid  = "note_own_tgid"
+	traceProgBegin        = "begin"
 	traceProgOnSwitch     = "on_switch"
+	traceProgPrime        = "prime"
 	traceVarEventKindType = "event_kind_type"
 	traceVarEventType     = "event_type"
 	traceVarKnob          = "knob"
 	traceVarLossType      = "loss_type"
 	traceVarNumCpus       = "num_cpus"
+	traceVarOwnTgid       = "own_tgid"
+	traceVarSinceNs       = "since_ns"
 )
 
 // loadTrace returns the embedded CollectionSpec for trace.
@@ -154,8 +167,9 @@ type traceSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type traceProgramSpecs struct {
-	NoteOwnTgid *ebpf.ProgramSpec `ebpf:"note_own_tgid"`
-	OnSwitch    *ebpf.ProgramSpec `ebpf:"on_switch"`
+	Begin    *ebpf.ProgramSpec `ebpf:"begin"`
+	OnSwitch *ebpf.ProgramSpec `ebpf:"on_switch"`
+	Prime    *ebpf.ProgramSpec `ebpf:"prime"`
 }
 
 // traceMapSpecs contains maps before they are loaded into the kernel.
@@ -179,6 +193,8 @@ type traceVariableSpecs struct {
 	Knob          *ebpf.VariableSpec `ebpf:"knob"`
 	LossType      *ebpf.VariableSpec `ebpf:"loss_type"`
 	NumCpus       *ebpf.VariableSpec `ebpf:"num_cpus"`
+	OwnTgid       *ebpf.VariableSpec `ebpf:"own_tgid"`
+	SinceNs       *ebpf.VariableSpec `ebpf:"since_ns"`
 }
 
 // traceObjects contains all objects after they have been loaded into the kernel.
@@ -229,20 +245,24 @@ type traceVariables struct {
 	Knob          *ebpf.Variable `ebpf:"knob"`
 	LossType      *ebpf.Variable `ebpf:"loss_type"`
 	NumCpus       *ebpf.Variable `ebpf:"num_cpus"`
+	OwnTgid       *ebpf.Variable `ebpf:"own_tgid"`
+	SinceNs       *ebpf.Variable `ebpf:"since_ns"`
 }
 
 // tracePrograms contains all programs after they have been loaded into the kernel.
 //
 // It can be passed to loadTraceObjects or ebpf.CollectionSpec.LoadAndAssign.
 type tracePrograms struct {
-	NoteOwnTgid *ebpf.Program `ebpf:"note_own_tgid"`
-	OnSwitch    *ebpf.Program `ebpf:"on_switch"`
+	Begin    *ebpf.Program `ebpf:"begin"`
+	OnSwitch *ebpf.Program `ebpf:"on_switch"`
+	Prime    *ebpf.Program `ebpf:"prime"`
 }
 
 func (p *tracePrograms) Close() error {
 	return _TraceClose(
-		p.NoteOwnTgid,
+		p.Begin,
 		p.OnSwitch,
+		p.Prime,
 	)
 }
 

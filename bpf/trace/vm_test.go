@@ -5,7 +5,11 @@
 package trace_test
 
 import (
+	"fmt"
 	"math"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -43,6 +47,86 @@ func TestVMWaitEventsNameWhoHeldTheCPU(t *testing.T) {
 	guest.Tracing(t)
 	guest.On(t, "6.12")
 	TestWaitEventsNameWhoHeldTheCPU(t)
+}
+
+func TestVMExistingTasksCountFromTheirFirstSlice(t *testing.T) {
+	guest.Tracing(t)
+	guest.On(t, "7.3")
+	TestExistingTasksCountFromTheirFirstSlice(t)
+}
+
+func TestVMPauseCountsNeitherRunNorWaitNorSleep(t *testing.T) {
+	guest.Tracing(t)
+	guest.On(t, "7.3")
+	TestPauseCountsNeitherRunNorWaitNorSleep(t)
+}
+
+func TestVMMoreCgroupsThanSlotsSumUpToTheSystem(t *testing.T) {
+	guest.Tracing(t)
+	guest.On(t, "6.16")
+	TestMoreCgroupsThanSlotsSumUpToTheSystem(t)
+}
+
+// Alone on its CPU a task waits, because its cgroup may use a fifth of it only.
+// The kernel's wait has that in it; its events show that nobody had the CPU.
+func TestVMThrottledTaskWaitsForAnIdleCPU(t *testing.T) {
+	guest.Tracing(t)
+	guest.On(t, "6.18")
+	tracer := load(t, trace.Options{})
+	c := assign(t, tracer, 1)
+	write := func(file, value string) {
+		if err := os.WriteFile(filepath.Join(c.Path, file), []byte(value), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("../cgroup.subtree_control", "+cpu")
+	write("cpu.max", "20000 100000")
+	throttled := func() (n uint64, d time.Duration) {
+		b, err := os.ReadFile(filepath.Join(c.Path, "cpu.stat"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(b)) {
+			var key string
+			var value uint64
+			if _, err := fmt.Sscan(line, &key, &value); err != nil {
+				t.Fatal(err)
+			}
+			switch key {
+			case "nr_throttled":
+				n = value
+			case "throttled_usec":
+				d = time.Duration(value) * time.Microsecond
+			}
+		}
+		return n, d
+	}
+	l := tracetest.Spin(t, c, quietCPU())
+	tracetest.Await(t, "throttled 20 times", func() bool { n, _ := throttled(); return n >= 20 })
+	l.Stop()
+	n, held := throttled()
+	want, got := kernelCounts(l), slotCounts(t, tracer, 1)
+	var waited, idle, holder time.Duration
+	events := 0
+	for _, e := range drain(t, tracer) {
+		if e.PID == l.PID() && e.Kind&trace.EventWait != 0 {
+			events++
+			waited += e.Wait
+			idle += e.Idle
+			holder += e.HolderRun
+		}
+	}
+	t.Logf("throttled %d times for %v; waited %v; %d events of %v, %v idle, %v by holders",
+		n, held, time.Duration(got.waitNs), events, waited, idle, holder)
+	if got.waitNs > want.waitNs || float64(got.waitNs) < 0.99*float64(want.waitNs) || got.runNs > want.runNs {
+		t.Errorf("counted %+v, the kernel %+v", got, want)
+	}
+	if time.Duration(got.waitNs) < held/2 {
+		t.Errorf("waited %v, throttled for %v", time.Duration(got.waitNs), held)
+	}
+	if events < 10 || idle < waited/2 || holder > waited/4 {
+		t.Errorf("%d events of %v, of which the CPU was idle for %v and had by a holder for %v", events, waited, idle, holder)
+	}
 }
 
 // Under a sched_ext scheduler the accounting is the same kernel's: it moves

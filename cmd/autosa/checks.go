@@ -36,13 +36,15 @@ func (a *app) examine(ctx context.Context, cfg config.Config, mistakes error) []
 	if err != nil {
 		checks = append(checks, check{Name: "schedulers", Verdict: verdictFail, Detail: err.Error(), swapping: true})
 	}
-	owned, running := a.checkDaemon(ctx, cfg.Socket)
+	st, running := a.checkDaemon(ctx, cfg.Socket)
+	owned := ownScheduler(st)
 	for _, c := range scx.Preflight(ctx, scx.PreflightOptions{Catalogue: catalogue, InCharge: owned}) {
 		checks = append(checks, check{
 			Name: c.Name, Verdict: verdict(c.Level), Detail: c.Detail, Remedy: c.Remedy, swapping: true,
 		})
 	}
-	return append(checks, checkConfig(cfg, mistakes), checkStateDir(cfg.StateDir), checkOperators(cfg.OperatorGroup), running)
+	return append(checks, checkConfig(cfg, mistakes), checkStateDir(cfg.StateDir), checkOperators(cfg.OperatorGroup),
+		checkBudget(cfg.Tracer.Budget, st), running)
 }
 
 func checkTracing() check {
@@ -145,9 +147,8 @@ func checkOperators(group string) check {
 }
 
 // checkDaemon asks a running daemon how it is. Where there is one it also
-// returns what it says is in charge, which the kernel alone cannot tell whose it
-// is.
-func (a *app) checkDaemon(ctx context.Context, socket string) (*scx.InCharge, check) {
+// returns what it says.
+func (a *app) checkDaemon(ctx context.Context, socket string) (*api.Status, check) {
 	c := check{Name: "daemon", Verdict: verdictOK}
 	st, err := client.New(socket).Status(ctx)
 	switch {
@@ -164,8 +165,14 @@ func (a *app) checkDaemon(ctx context.Context, socket string) (*scx.InCharge, ch
 		c.Detail += fmt.Sprintf("; this command is version %s", own)
 		c.Remedy = "restart the daemon"
 	}
-	if st.Scheduler.Owner != api.OwnerAutosa {
-		return nil, c
+	return &st, c
+}
+
+// ownScheduler is the scheduler that the daemon has started, which the kernel
+// alone cannot tell whose it is; nil where there is none.
+func ownScheduler(st *api.Status) *scx.InCharge {
+	if st == nil || st.Scheduler.Owner != api.OwnerAutosa {
+		return nil
 	}
-	return &scx.InCharge{Name: st.Scheduler.Name, Ops: st.Scheduler.Ops, Owner: scx.OwnerAutosa}, c
+	return &scx.InCharge{Name: st.Scheduler.Name, Ops: st.Scheduler.Ops, Owner: scx.OwnerAutosa}
 }

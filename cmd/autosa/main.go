@@ -87,7 +87,8 @@ Begin with ` + "`autosa doctor`" + `, which says what works here, and ` + "`sudo
 		}
 	}
 	add("daemon", a.startCommand(), a.stopCommand())
-	add("orders", a.statusCommand(), a.listCommand(), a.switchCommand(), a.autoCommand())
+	add("orders", a.statusCommand(), a.topCommand(), a.traceCommand(), a.listCommand(), a.switchCommand(), a.autoCommand(),
+		a.recordCommand(), a.replayCommand())
 	add("", a.doctorCommand(), a.versionCommand(), exitCodesTopic())
 	return root
 }

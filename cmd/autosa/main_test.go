@@ -25,7 +25,13 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(mainEnv) != "" {
+		main()
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // golden compares got with a file of testdata.
 func golden(t *testing.T, name, got string) {
@@ -55,6 +61,9 @@ type fake struct {
 	list   []api.Scheduler
 	err    error // of every order
 	orders []api.SwitchRequest
+	traces []api.TraceRequest // guarded by mu
+	lines  []api.TraceEvent   // of every trace
+	tasks  api.TaskList
 	pages  int // statuses of a watch before it ends; 0 for no end
 }
 
@@ -92,6 +101,20 @@ func (f *fake) Auto(context.Context) (api.Status, error) { return f.Status(), f.
 func (f *fake) Stop(context.Context) (api.Stopping, error) {
 	return api.Stopping{PID: os.Getpid()}, f.err
 }
+
+func (f *fake) Trace(_ context.Context, req api.TraceRequest, sink api.TraceSink) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.traces = append(f.traces, req)
+	for i := range f.lines {
+		if err := sink.Event(&f.lines[i]); err != nil {
+			return err
+		}
+	}
+	return f.err
+}
+
+func (f *fake) Tasks(context.Context, api.TasksRequest) (api.TaskList, error) { return f.tasks, f.err }
 
 // serve serves a fake and returns its socket.
 func serve(t *testing.T, f *fake) string {

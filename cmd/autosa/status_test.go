@@ -53,17 +53,21 @@ func deciding() api.Status {
 			{Name: "/user.slice/user-1000.slice/session-2.scope", Class: workload.Interactive, Confidence: 0.91, CPUShare: 0.31, SwitchesPerSecond: 18211.4,
 				WaitP50Seconds: 12e-6, WaitP99Seconds: 0.0014, IOShare: 0.012},
 			{Name: "/system.slice/backup.service", Class: workload.IO, Confidence: 0.77, CPUShare: 0.042, SwitchesPerSecond: 940,
-				WaitP50Seconds: 3.1e-6, WaitP99Seconds: 210e-6, IOShare: 0.93, ThrottledShare: 0.2},
+				WaitP50Seconds: 3.1e-6, WaitP99Seconds: 210e-6, IOShare: 0.93, ThrottledShare: 0.2, Label: "backup.service"},
+			{Name: workload.OtherName, Label: workload.OtherName, CPUShare: 0.01, SwitchesPerSecond: 77},
 		},
 		Waits: api.Waits{RunQueueP50Seconds: 12.3e-6, RunQueueP99Seconds: 0.00142, IOP50Seconds: 88e-6, IOP99Seconds: 0.0123, WaitPerRun: 0.31, Distributions: true},
 		PSI:   api.PSI{Available: true, CPUSome: 0.121, IOSome: 0.003},
 		Events: api.Events{Received: 9, Worst: []api.WaitEvent{
 			{PID: 812, Comm: "pipewire", CPU: 3, WaitSeconds: 0.0231, HolderPID: 900, HolderComm: "cc1plus"},
 			{PID: 77, Comm: "rsync", WaitSeconds: 0.4, IO: true},
+		}, WaitedFor: []api.Edge{
+			{Waiter: "/user.slice/user-1000.slice/session-2.scope", Holder: "/system.slice/backup.service", Count: 12, TotalSeconds: 0.34},
 		}},
 		Tracer: api.Tracer{
 			Source: workload.SourceBPF, Switches: 12345678, Losses: map[string]uint64{"switch_first_slice": 412, "event_cycle_rate": 7560, "event_ring_full": 0},
-			Cost: api.Cost{NanosPerSwitch: 85.4, BPFCPURatio: 0.0012, DaemonCPURatio: 0.0021, ResidentBytes: 31 << 20},
+			Cost:        api.Cost{NanosPerSwitch: 85.4, BPFCPURatio: 0.0012, DaemonCPURatio: 0.0021, ResidentBytes: 31 << 20, AgeSeconds: 41},
+			BudgetRatio: 0.005, StepName: "all", CoveredRatio: 1,
 		},
 		LastDecision: &api.Decision{
 			Time: noon.Add(-2 * time.Second), Arm: "scx_rusty", Args: []string{"-u", "20000"}, Action: "swap",
@@ -88,6 +92,8 @@ func foreign() api.Status {
 	st.Events = api.Events{Withheld: true}
 	st.Warnings = nil
 	st.Tracer.Losses = map[string]uint64{"switch_no_storage": 500000}
+	st.Tracer.Step, st.Tracer.StepName, st.Tracer.CoveredRatio = 3, "duty cycle", 0.25
+	st.Tracer.StepReason = "observing took 1.2 % of the CPUs, the budget is 0.5 %"
 	return st
 }
 
@@ -99,7 +105,9 @@ func hostile() api.Status {
 	st.Scheduler.Name, st.Scheduler.Args = bad, []string{bad}
 	st.Swap.To, st.Swap.Phase, st.Swap.Args = bad, bad, []string{bad}
 	st.Workload.Reasons[0].Text = bad
-	st.Groups[0].Name = bad
+	st.Groups[0].Name, st.Groups[1].Label = bad, bad
+	st.Events.WaitedFor[0].Waiter, st.Events.WaitedFor[0].Holder = bad, bad
+	st.Tracer.Step, st.Tracer.StepName, st.Tracer.StepReason = 1, bad, bad
 	st.Events.Worst[0].Comm, st.Events.Worst[0].HolderComm = bad, bad
 	st.Tracer.Source, st.Tracer.Reason = workload.Source(bad), bad
 	st.Tracer.Losses = map[string]uint64{bad: 3, "event_" + bad: 4}
@@ -161,25 +169,5 @@ func TestLongGroupNamesGiveWayToTheTerminal(t *testing.T) {
 	}
 	if !strings.Contains(table, "…") || !strings.Contains(table, "…ssion-2.scope ") && !strings.Contains(table, "session-2.scope ") {
 		t.Errorf("the end of the name is what counts:\n%s", table)
-	}
-}
-
-func TestSpansHaveFittingUnits(t *testing.T) {
-	for v, want := range map[float64]string{
-		0: "0", 85.4e-9: "85.4 ns", 1.5e-6: "1.50 µs", 12.34e-6: "12.3 µs", 999.7e-6: "1000 µs", 0.0481: "48.1 ms", 2.31: "2.31 s", 119: "119 s", 7260: "2 h 1 min", 1e6: "11 days 13 h",
-	} {
-		if got := span(v); got != want {
-			t.Errorf("span(%g) = %s, want %s", v, got, want)
-		}
-	}
-	for v, want := range map[float64]string{0: "0 %", 0.00041: "0.04 %", 0.021: "2.1 %", 0.86: "86 %", 1: "100 %"} {
-		if got := percent(v); got != want {
-			t.Errorf("percent(%g) = %s, want %s", v, got, want)
-		}
-	}
-	for v, want := range map[uint64]string{0: "0", 999: "999", 1000: "1,000", 12345678: "12,345,678"} {
-		if got := grouped(v); got != want {
-			t.Errorf("grouped(%d) = %s, want %s", v, got, want)
-		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/charmbracelet/x/ansi"
 
 	"autosa/api"
+	"autosa/text"
 	"autosa/workload"
 )
 
@@ -28,6 +29,7 @@ const (
 	shownReasons = 3
 	shownGroups  = 8
 	shownWaits   = 3
+	shownEdges   = 2
 )
 
 func (p page) write(w io.Writer, st api.Status) error {
@@ -150,12 +152,16 @@ func (p page) waits(b *strings.Builder, st api.Status) {
 		}
 		p.more(b, "%s", line)
 	}
+	for _, e := range st.Events.WaitedFor[:min(len(st.Events.WaitedFor), shownEdges)] {
+		p.more(b, "noisy: %s made %s wait %s (%s)", groupLabel(e.Holder), groupLabel(e.Waiter), span(e.TotalSeconds), count(int(e.Count), "wait"))
+	}
 	if st.PSI.Available {
 		p.field(b, "Pressure", "CPU %s, I/O %s, memory %s", percent(st.PSI.CPUSome), percent(st.PSI.IOSome), percent(st.PSI.MemorySome))
 	}
 }
 
-func task(comm string, pid int) string { return fmt.Sprintf("%s[%d]", clean(comm), pid) }
+// groupLabel is a cgroup's short name.
+func groupLabel(name string) string { return clean(workload.ParseCgroup(name).Label) }
 
 func (p page) decision(b *strings.Builder, st api.Status) {
 	d := st.LastDecision
@@ -201,7 +207,14 @@ func (p page) groups(b *strings.Builder, st api.Status) {
 		return
 	}
 	b.WriteByte('\n')
-	shown := st.Groups[:min(len(st.Groups), shownGroups)]
+	// What all others did stays in sight.
+	listed := st.Groups
+	var other []api.Group
+	if last := len(listed) - 1; listed[last].Name == workload.OtherName {
+		listed, other = listed[:last], listed[last:]
+	}
+	rest := max(len(listed)-shownGroups, 0)
+	shown := slices.Concat(listed[:len(listed)-rest], other)
 	rows := []row{{"GROUP", "CLASS", "SURE", "CPU", "SW/S", "P50", "P99", "I/O"}}
 	held := slices.ContainsFunc(shown, func(g api.Group) bool { return g.ThrottledShare > 0.01 })
 	if held { // by its own CPU quota: what the scheduler cannot help
@@ -219,7 +232,7 @@ func (p page) groups(b *strings.Builder, st api.Status) {
 		if st.Waits.Distributions {
 			p50, p99 = span(g.WaitP50Seconds), span(g.WaitP99Seconds)
 		}
-		r := row{clean(g.Name), class, sure, percent(g.CPUShare), grouped(uint64(max(g.SwitchesPerSecond, 0))), p50, p99, percent(g.IOShare)}
+		r := row{clean(cmp.Or(g.Label, g.Name)), class, sure, percent(g.CPUShare), grouped(uint64(max(g.SwitchesPerSecond, 0))), p50, p99, percent(g.IOShare)}
 		if held {
 			r = append(r, percent(g.ThrottledShare))
 		}
@@ -227,7 +240,7 @@ func (p page) groups(b *strings.Builder, st api.Status) {
 	}
 	p.fit(rows)
 	writeTable(b, "", rows, 2, 3, 4, 5, 6, 7, 8)
-	if rest := len(st.Groups) - len(shown); rest > 0 {
+	if rest > 0 {
 		fmt.Fprintln(b, p.styles.faint.Render(fmt.Sprintf("and %s, see --json", count(rest, "more group"))))
 	}
 	b.WriteByte('\n')
@@ -270,43 +283,36 @@ func (p page) tracer(b *strings.Builder, st api.Status) {
 	}
 	cost := fmt.Sprintf("daemon %s of CPU, %d MiB", percent(t.Cost.DaemonCPURatio), t.Cost.ResidentBytes>>20)
 	if t.Cost.NanosPerSwitch > 0 {
-		cost = fmt.Sprintf("%s a switch, %s of CPU; ", span(t.Cost.NanosPerSwitch/1e9), percent(t.Cost.BPFCPURatio)) + cost
+		cost = fmt.Sprintf("%s a switch (measured %s ago), %s of CPU; ", span(t.Cost.NanosPerSwitch/1e9),
+			age(time.Duration(t.Cost.AgeSeconds*float64(time.Second))), percent(t.Cost.BPFCPURatio)) + cost
+	}
+	if t.BudgetRatio > 0 {
+		cost += fmt.Sprintf("; budget %s", percent(t.BudgetRatio))
 	}
 	p.field(b, "Cost", "%s", cost)
+	if t.Step > 0 {
+		p.more(b, "%s", p.styles.warn.Render(fmt.Sprintf("backed off to step %d of %d, %s: %s", t.Step, workload.NumSteps-1, clean(t.StepName), clean(t.StepReason))))
+	}
+	if t.Step > 0 && t.CoveredRatio < 1 {
+		p.more(b, "counted for %s of the time", percent(t.CoveredRatio))
+	}
 }
-
-// notableLoss is the share of switches lost from which it is a warning. Each
-// task's first slice is lost by design.
-const notableLoss = 0.01
 
 // losses tells what was not counted from what was: single events are sampled and
 // limited in rate, their loss is no reason to worry.
 func (p page) losses(t api.Tracer) string {
-	var counts, events []string
-	var lost uint64
-	for name, n := range t.Losses {
-		switch {
-		case n == 0:
-		case strings.HasPrefix(name, "event_"):
-			events = append(events, fmt.Sprintf("%s %s", clean(name), grouped(n)))
-		default:
-			lost += n
-			counts = append(counts, fmt.Sprintf("%s %s", clean(name), grouped(n)))
+	l := text.LossesOf(t.Losses, t.Switches)
+	line := ", none lost"
+	if len(l.Uncounted) > 0 {
+		line = ", not counted: " + strings.Join(l.Uncounted, ", ")
+		if l.Notable {
+			line = p.styles.warn.Render(line)
 		}
 	}
-	slices.Sort(counts)
-	slices.Sort(events)
-	text := ", none lost"
-	if len(counts) > 0 {
-		text = ", not counted: " + strings.Join(counts, ", ")
-		if float64(lost) > notableLoss*float64(t.Switches) {
-			text = p.styles.warn.Render(text)
-		}
+	if len(l.Events) > 0 {
+		line += p.styles.faint.Render("; events left out: " + strings.Join(l.Events, ", "))
 	}
-	if len(events) > 0 {
-		text += p.styles.faint.Render("; events left out: " + strings.Join(events, ", "))
-	}
-	return text
+	return line
 }
 
 func (p page) warnings(b *strings.Builder, st api.Status) {

@@ -6,39 +6,27 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"math"
 	"os"
-	"strconv"
 	"strings"
-	"time"
-	"unicode"
 
 	"github.com/charmbracelet/lipgloss"
 	"github.com/charmbracelet/x/ansi"
 	"golang.org/x/sys/unix"
+
+	"autosa/text"
 )
 
-// clean makes text from elsewhere fit to print: names of tasks and cgroups are
-// chosen by whoever runs them and may hold terminal control sequences.
-func clean(s string) string {
-	if !strings.ContainsFunc(s, unprintable) {
-		return s
-	}
-	var b strings.Builder
-	for _, r := range s {
-		if unprintable(r) {
-			q := strconv.QuoteRuneToASCII(r)
-			b.WriteString(q[1 : len(q)-1])
-			continue
-		}
-		b.WriteRune(r)
-	}
-	return b.String()
-}
-
-// unprintable is true for control and format characters (such as those that
-// turn the direction of text) and for what was not UTF-8.
-func unprintable(r rune) bool { return !unicode.IsPrint(r) }
+// Package text's words, as this package calls them.
+var (
+	clean   = text.Clean
+	span    = text.Span
+	figures = text.Figures
+	age     = text.Age
+	percent = text.Percent
+	grouped = text.Grouped
+	command = text.Command
+	task    = text.Task
+)
 
 // printJSON prints v, indented.
 func printJSON(w io.Writer, v any) error {
@@ -117,82 +105,4 @@ func writeTable(w io.Writer, indent string, rows []row, right ...int) {
 		}
 		fmt.Fprintln(w, strings.TrimRight(indent+b.String(), " "))
 	}
-}
-
-// span prints seconds with three figures at most and a fitting unit.
-func span(seconds float64) string {
-	abs := math.Abs(seconds)
-	switch {
-	case abs == 0:
-		return "0"
-	case abs < 1e-6:
-		return figures(seconds*1e9) + " ns"
-	case abs < 1e-3:
-		return figures(seconds*1e6) + " µs"
-	case abs < 1:
-		return figures(seconds*1e3) + " ms"
-	case abs < 120:
-		return figures(seconds) + " s"
-	}
-	return age(time.Duration(seconds * float64(time.Second)))
-}
-
-func figures(v float64) string {
-	switch abs := math.Abs(v); {
-	case abs < 9.995:
-		return strconv.FormatFloat(v, 'f', 2, 64)
-	case abs < 99.95:
-		return strconv.FormatFloat(v, 'f', 1, 64)
-	}
-	return strconv.FormatFloat(v, 'f', 0, 64)
-}
-
-// age prints how long something has lasted, in two units at most.
-func age(d time.Duration) string {
-	d = d.Round(time.Second)
-	switch {
-	case d < time.Minute:
-		return fmt.Sprintf("%d s", int(d.Seconds()))
-	case d < time.Hour:
-		return fmt.Sprintf("%d min %d s", int(d.Minutes()), int(d.Seconds())%60)
-	case d < 48*time.Hour:
-		return fmt.Sprintf("%d h %d min", int(d.Hours()), int(d.Minutes())%60)
-	}
-	return fmt.Sprintf("%d days %d h", int(d.Hours())/24, int(d.Hours())%24)
-}
-
-// percent prints a share of 0 to 1.
-func percent(share float64) string {
-	p := share * 100
-	switch {
-	case p == 0:
-		return "0 %"
-	case p < 0.1:
-		return strconv.FormatFloat(p, 'f', 2, 64) + " %"
-	case p < 10:
-		return strconv.FormatFloat(p, 'f', 1, 64) + " %"
-	}
-	return strconv.FormatFloat(p, 'f', 0, 64) + " %"
-}
-
-// grouped prints a count with thousands separated.
-func grouped(n uint64) string {
-	s := strconv.FormatUint(n, 10)
-	for i := len(s) - 3; i > 0; i -= 3 {
-		s = s[:i] + "," + s[i:]
-	}
-	return s
-}
-
-// command prints a scheduler with its arguments, quoted where a shell would
-// need it.
-func command(name string, args []string) string {
-	parts := []string{clean(name)}
-	for _, a := range args {
-		if a == "" || strings.ContainsAny(a, " \t\n'\"\\$&|;<>()*?[]#~`!{}") {
-			a = "'" + strings.ReplaceAll(a, "'", `'\''`) + "'"
-		}
-		parts = append(parts, clean(a))
-	}
-	return strings.Join(parts, " ")
 }

@@ -24,6 +24,10 @@ func runLoad(load string) {
 		err = sleep(arg)
 	case "read":
 		err = read(arg)
+	case "crowd":
+		err = crowd(arg)
+	case "mix":
+		err = mix(arg)
 	default:
 		err = fmt.Errorf("no load %q", name)
 	}

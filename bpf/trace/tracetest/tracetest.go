@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package tracetest has known loads for tests of the tracer: processes in a
-// cgroup of their own, pinned to a CPU, that spin, hand a byte to and fro, or
-// sleep by a period. A test binary that uses them calls [Main] in its TestMain,
+// cgroup of their own, pinned to a CPU, that spin, hand a byte to and fro, sleep
+// by a period, read from a disk, or do some of that with many threads. A test binary that uses them calls [Main] in its TestMain,
 // because it is started again as the load.
 package tracetest
 
@@ -146,23 +146,12 @@ func DiskFile(t testing.TB) string {
 	return ""
 }
 
-// Await ends the test when cond does not become true, however slow the machine:
-// after minutes.
-func Await(t testing.TB, what string, cond func() bool) {
-	t.Helper()
-	const limit = 3 * time.Minute
-	for deadline := time.Now().Add(limit); !cond(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: not within %v", what, limit)
-		}
-	}
-}
-
 // Load is a running load. It is killed with its test.
 type Load struct {
-	t   testing.TB
-	cmd *exec.Cmd
-	out bytes.Buffer
+	t      testing.TB
+	cgroup *Cgroup
+	cmd    *exec.Cmd
+	out    bytes.Buffer
 }
 
 // Spin starts a process of a single thread that never blocks.
@@ -214,7 +203,7 @@ func start(t testing.TB, c *Cgroup, cpu int, cmd *exec.Cmd) *Load {
 		t.Fatal(err)
 	}
 	defer dir.Close()
-	l := &Load{t: t, cmd: cmd}
+	l := &Load{t: t, cgroup: c, cmd: cmd}
 	cmd.Stdout, cmd.Stderr = &l.out, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		UseCgroupFD: true, CgroupFD: int(dir.Fd()), Pdeathsig: syscall.SIGKILL, Setsid: true,
@@ -242,6 +231,9 @@ func start(t testing.TB, c *Cgroup, cpu int, cmd *exec.Cmd) *Load {
 // PID is the load's process id.
 func (l *Load) PID() int { return l.cmd.Process.Pid }
 
+// Cgroup is the load's cgroup.
+func (l *Load) Cgroup() *Cgroup { return l.cgroup }
+
 // Kill ends the load and returns when it is gone.
 func (l *Load) Kill() {
 	if l.cmd.ProcessState != nil {
@@ -259,8 +251,13 @@ func (l *Load) Output() string {
 
 // Prefer gives all its threads the highest weight of ordinary tasks, so that
 // the machine's other tasks disturb them little.
-func (l *Load) Prefer() {
-	const nice = -20
+func (l *Load) Prefer() { l.nice(-20) }
+
+// Yield gives all its threads a low weight, so that a load of the whole machine
+// leaves the test some of it.
+func (l *Load) Yield() { l.nice(5) }
+
+func (l *Load) nice(nice int) {
 	l.t.Helper()
 	// With autogroups a session's weight counts, not a task's.
 	err := os.WriteFile(fmt.Sprintf("/proc/%d/autogroup", l.PID()), []byte(strconv.Itoa(nice)), 0)
@@ -297,7 +294,7 @@ func (l *Load) awaitStop() {
 		running := 0
 		for _, tid := range l.threads() {
 			stat := l.file(tid, "stat")
-			if i := strings.LastIndexByte(stat, ')'); !strings.HasPrefix(stat[i:], ") T") {
+			if i := strings.LastIndexByte(stat, ')'); !strings.HasPrefix(stat[i:], ") T") || l.hasCPU(tid) {
 				running++
 			}
 		}
@@ -308,6 +305,13 @@ func (l *Load) awaitStop() {
 			l.t.Fatalf("%d threads of process %d do not stop", running, l.PID())
 		}
 	}
+}
+
+// hasCPU tells whether a thread is on a CPU still: it says that it stops before
+// it does. Where the kernel cannot tell it answers no.
+func (l *Load) hasCPU(tid int) bool {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/syscall", l.PID(), tid))
+	return err == nil && string(b) == "running\n"
 }
 
 // Resume undoes Stop.
