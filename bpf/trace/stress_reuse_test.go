@@ -22,7 +22,7 @@ import (
 
 func TestAttachingAndDetachingLeavesNothingInTheKernelOrTheHeap(t *testing.T) {
 	tracetest.RequireTracer(t)
-	n := scale(10, 1000)
+	n := scale(4, 1000)
 	seen := make(map[string]bool)
 	cycle := func() {
 		tracer, err := trace.Load(trace.Options{})
@@ -48,7 +48,7 @@ func TestAttachingAndDetachingLeavesNothingInTheKernelOrTheHeap(t *testing.T) {
 			t.Errorf("Close has left %v open", left)
 		}
 	}
-	for range 3 {
+	for range 2 {
 		cycle() // opens what the runtime and the library keep
 	}
 	held, heap := descriptors(t), heapBytes()

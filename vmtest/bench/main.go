@@ -51,7 +51,7 @@ func main() {
 	flag.IntVar(&s.pairs, "pairs", 30, "hackbench: pairs of runs, at least 10")
 	flag.DurationVar(&s.run, "run", 2500*time.Millisecond, "hackbench: length of a run that its size is chosen for")
 	flag.Uint64Var(&s.seed, "seed", uint64(time.Now().UnixNano()), "hackbench: draws the order within pairs")
-	flag.StringVar(&args, "daemon-args", "", "hackbench: more arguments for `autosa start`, separated by spaces")
+	flag.StringVar(&args, "daemon-args", "--tracer-budget 0", "hackbench: more `arguments` for autosa start, separated by spaces; by default it never backs off")
 	flag.Parse()
 	s.daemonArgs = strings.Fields(args)
 	if flag.NArg() > 0 || s.rounds < 3 || s.window < 100*time.Millisecond || s.pairs < 10 || s.run < 100*time.Millisecond {

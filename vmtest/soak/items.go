@@ -41,6 +41,8 @@ var items = []item{
 		run: "TestSnapshotsWhileEverythingChangesOnlyGrow"},
 	{name: "cgroups", what: "10,000 cgroups made and removed", pkg: "./collector",
 		run: "TestCgroupsThatComeAndGoAreNamedRightAndCountedOnce"},
+	{name: "culprit", what: "noisy neighbours, in every role", pkg: "./collector", run: "TestCulpritIsNamedAndBystandersAreNot", limit: 30 * time.Minute},
+	{name: "tick", what: "what a tick takes with up to 10,000 cgroups", pkg: "./collector", run: "TestATickIsCheapWithManyCgroups", limit: 30 * time.Minute},
 	{name: "hotplug", what: "a CPU off and on line 200 times beside the tracer", pkg: "./bpf/trace", guest: true,
 		run: "TestVMCPUsGoingOfflineAndOnlineLoseNothing", limit: 30 * time.Minute},
 	{name: "hotplug-daemon", what: "a CPU off and on line 60 times beside the daemon", pkg: "./vmtest/e2e", guest: true,
