@@ -47,4 +47,10 @@ struct task_struct {
 	struct css_set *cgroups;
 } __core;
 
+/* What an iterator over tasks is called with; no task at the end. */
+struct bpf_iter__task {
+	void *meta;
+	struct task_struct *task;
+} __core;
+
 #endif /* AUTOSA_KERNEL_H */

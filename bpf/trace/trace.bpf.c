@@ -22,11 +22,6 @@ enum {
 	LEFT_PRIMED = 1 << 2, /* not seen leaving; the baseline is prime()'s */
 };
 
-/* What an iterator over tasks is called with; no task at the end. */
-struct bpf_iter__task {
-	struct task_struct *task;
-} __core;
-
 /* A task's baseline: the kernel's accounting when it left a CPU last. */
 struct task_state {
 	u64 exec;   /* sum_exec_runtime */
