@@ -277,15 +277,29 @@ type End struct {
 	Records map[string]uint64 `json:"records"`
 }
 
-// Type says what the record is.
-func (*State) Type() Type    { return TypeState }
-func (*Sample) Type() Type   { return TypeSample }
-func (*Input) Type() Type    { return TypeInput }
+// Type is [TypeState].
+func (*State) Type() Type { return TypeState }
+
+// Type is [TypeSample].
+func (*Sample) Type() Type { return TypeSample }
+
+// Type is [TypeInput].
+func (*Input) Type() Type { return TypeInput }
+
+// Type is [TypeDecision].
 func (*Decision) Type() Type { return TypeDecision }
-func (*Swap) Type() Type     { return TypeSwap }
-func (*Event) Type() Type    { return TypeEvent }
-func (*Gap) Type() Type      { return TypeGap }
-func (*End) Type() Type      { return TypeEnd }
+
+// Type is [TypeSwap].
+func (*Swap) Type() Type { return TypeSwap }
+
+// Type is [TypeEvent].
+func (*Event) Type() Type { return TypeEvent }
+
+// Type is [TypeGap].
+func (*Gap) Type() Type { return TypeGap }
+
+// Type is [TypeEnd].
+func (*End) Type() Type { return TypeEnd }
 
 // decode makes the record of a payload.
 func decode(t Type, payload []byte) (Record, error) {
