@@ -66,10 +66,15 @@ func TestEveryLoadIsRecognisedHere(t *testing.T) {
 func TestLoadsAreSensiblyJudgedByTotalsHere(t *testing.T) {
 	root, c := realCollector(t, workload.SourceProcfs)
 	binary := buildLoad(t)
+	seen := make(map[workload.Class]bool)
 	for _, k := range knownLoads() {
 		if k.name == "build" {
 			continue // its processes are gone before /proc is looked at
 		}
+		if seen[k.want[0]] {
+			continue // one of a kind will do
+		}
+		seen[k.want[0]] = true
 		k.min = 0.3
 		if k.want[0].LatencySensitive() {
 			k.want = []workload.Class{workload.Interactive, workload.Media, workload.Server}

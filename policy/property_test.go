@@ -164,7 +164,7 @@ func check(t *testing.T, cfg Config, before State, in Input, d Decision, after S
 
 func TestDecideHoldsItsPromises(t *testing.T) {
 	acted := map[Action]int{}
-	for seed := range uint64(20_000) {
+	for seed := range uint64(5_000) {
 		w := world{rand.New(rand.NewPCG(seed, 0))}
 		cfg := w.config()
 		if err := cfg.Validate(); err != nil {
@@ -188,7 +188,7 @@ func TestDecideHoldsItsPromises(t *testing.T) {
 		}
 	}
 	for _, a := range []Action{ActionKeep, ActionSwap, ActionRecommend} {
-		if acted[a] < 500 {
+		if acted[a] < 125 {
 			t.Errorf("only %d decisions were %s: the worlds do not try it", acted[a], a)
 		}
 	}
@@ -196,7 +196,7 @@ func TestDecideHoldsItsPromises(t *testing.T) {
 
 // A run over time: autosa follows its own decisions, schedulers fail at random.
 func TestAutoKeepsSwapsApartOverARun(t *testing.T) {
-	for seed := range uint64(200) {
+	for seed := range uint64(40) {
 		w := world{rand.New(rand.NewPCG(seed, 1))}
 		cfg := DefaultConfig()
 		in := Input{Now: t0, InCharge: onEEVDF(), WhyNot: allUsable(), Host: host(workload.Compute, 0.9)}

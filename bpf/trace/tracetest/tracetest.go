@@ -251,13 +251,14 @@ func (l *Load) Output() string {
 
 // Prefer gives all its threads the highest weight of ordinary tasks, so that
 // the machine's other tasks disturb them little.
-func (l *Load) Prefer() { l.nice(-20) }
+func (l *Load) Prefer() { l.Nice(-20) }
 
 // Yield gives all its threads a low weight, so that a load of the whole machine
 // leaves the test some of it.
-func (l *Load) Yield() { l.nice(5) }
+func (l *Load) Yield() { l.Nice(5) }
 
-func (l *Load) nice(nice int) {
+// Nice gives all its threads a nice value.
+func (l *Load) Nice(nice int) {
 	l.t.Helper()
 	// With autogroups a session's weight counts, not a task's.
 	err := os.WriteFile(fmt.Sprintf("/proc/%d/autogroup", l.PID()), []byte(strconv.Itoa(nice)), 0)

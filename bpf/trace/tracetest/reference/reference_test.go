@@ -61,7 +61,8 @@ func TestReferenceSeesALoadsSwitchesAndWaits(t *testing.T) {
 		t.Errorf("%d switches and %d waits of a load that switched %d times", switches, waits, load)
 	}
 	runs, nanos, err := r.RunStats()
-	if err != nil || runs < 2*load || nanos == 0 {
+	// A task that is still on its way to sleep is not woken.
+	if err != nil || runs < 2*load*99/100 || nanos == 0 {
 		t.Errorf("%d runs in %d ns, %v; a switch and a wakeup each are %d", runs, nanos, err, 2*load)
 	}
 	runs, nanos, err = e.RunStats()
