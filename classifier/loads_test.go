@@ -137,7 +137,7 @@ func watchUntilRecognised(t *testing.T, c *collector.Collector, k known, tick ti
 		}
 	}
 	var o observation
-	for end := time.Now().Add(20 * time.Second); ; {
+	for end := time.Now().Add(time.Minute); ; {
 		o = observe(t, c, k.id(), tick, 4)
 		if (k.recognised(o.group) || k.want[0] == workload.Idle) && (k.recognised(o.host) || !host) || time.Now().After(end) {
 			return o

@@ -96,7 +96,7 @@ func TestACallDuringABuildIsMixedHere(t *testing.T) {
 	stop := startIn(t, binary, filepath.Join(root, call.id()), call.args...)
 	mixed := false
 	var o observation
-	for end := time.Now().Add(30 * time.Second); !mixed && time.Now().Before(end); {
+	for end := time.Now().Add(time.Minute); !mixed && time.Now().Before(end); {
 		o = observe(t, c, call.id(), 500*time.Millisecond, 4)
 		mixed = o.host.Class == workload.Mixed && o.host.Confidence >= minConfidence && call.recognised(o.group)
 	}
@@ -153,7 +153,7 @@ func startIn(t *testing.T, binary, cgroup string, args ...string) (stop func() f
 		}
 		// A killed child of the load leaves its cgroup a little later.
 		err := os.Remove(cgroup)
-		for deadline := time.Now().Add(5 * time.Second); errors.Is(err, syscall.EBUSY) && time.Now().Before(deadline); err = os.Remove(cgroup) {
+		for deadline := time.Now().Add(time.Minute); errors.Is(err, syscall.EBUSY) && time.Now().Before(deadline); err = os.Remove(cgroup) {
 			time.Sleep(10 * time.Millisecond)
 		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -46,8 +46,14 @@ func tapeOf(b *bench, w *gate) (end func()) {
 	var once sync.Once
 	end = func() {
 		once.Do(func() {
+			select {
+			case <-b.ended: // so does the recording, once it has written what it was given
+			default:
+				cancel()
+			}
+			err := <-done
 			cancel()
-			if err := <-done; err != nil {
+			if err != nil {
 				b.t.Errorf("Record: %v", err)
 			}
 		})

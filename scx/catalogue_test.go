@@ -161,7 +161,7 @@ func TestVersionIsBoundedInTimeAndOutput(t *testing.T) {
 	}
 	if b, err := os.ReadFile(dir + "/child"); err == nil {
 		pid, _ := strconv.Atoi(strings.TrimSpace(string(b)))
-		await(t, 5*time.Second, "the end of what it started", func() bool { return !exists(pid) })
+		await(t, time.Minute, "the end of what it started", func() bool { return !exists(pid) })
 	} else {
 		t.Errorf("it had no time to start: %v", err)
 	}

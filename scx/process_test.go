@@ -39,7 +39,7 @@ func wait(t *testing.T, p *process) Exit {
 	select {
 	case <-p.done:
 		return p.ending()
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("it did not end")
 		return Exit{}
 	}
@@ -117,7 +117,7 @@ func TestProcessThatIgnoresSIGTERMEndsBySIGKILL(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	await(t, 10*time.Second, "armed", func() bool { return strings.Contains(p.out.text(), "armed") })
+	await(t, time.Minute, "armed", func() bool { return strings.Contains(p.out.text(), "armed") })
 	p.terminate()
 	select {
 	case <-p.done:
@@ -136,7 +136,7 @@ func TestProcessMayTakeAsLongToEndAsItsDaemonAllows(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	await(t, 10*time.Second, "armed", func() bool { return strings.Contains(p.out.text(), "armed") })
+	await(t, time.Minute, "armed", func() bool { return strings.Contains(p.out.text(), "armed") })
 	p.terminate()
 	if exit := wait(t, p); exit.Code != 7 || exit.Signal != 0 {
 		t.Errorf("got %+v", exit)
@@ -161,7 +161,7 @@ while :; do sleep 0.05; done`))
 		}
 		return pids
 	}
-	await(t, 10*time.Second, "children", func() bool { return len(children()) == 2 })
+	await(t, time.Minute, "children", func() bool { return len(children()) == 2 })
 	p.kill()
 	wait(t, p)
 	for _, pid := range append(children(), p.group, p.PID()) {
@@ -187,7 +187,7 @@ func TestProcessThatIsStoppedBySIGSTOPStillEnds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	await(t, 10*time.Second, "armed", func() bool { return strings.Contains(p.out.text(), "armed") })
+	await(t, time.Minute, "armed", func() bool { return strings.Contains(p.out.text(), "armed") })
 	if err := unix.Kill(p.PID(), unix.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
@@ -205,7 +205,7 @@ func TestProcessEndsWhenItsSupervisorIsKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	var child int
-	await(t, 10*time.Second, "the child", func() bool {
+	await(t, time.Minute, "the child", func() bool {
 		n, _ := fmt.Sscanf(p.out.text(), "child %d\n", &child)
 		return n == 1
 	})
@@ -216,7 +216,7 @@ func TestProcessEndsWhenItsSupervisorIsKilled(t *testing.T) {
 	if exit.Code != -1 || exit.Signal != 0 || exit.Requested {
 		t.Errorf("got %+v", exit)
 	}
-	await(t, 5*time.Second, "the scheduler's end", func() bool { return !exists(p.PID()) && !exists(child) })
+	await(t, time.Minute, "the scheduler's end", func() bool { return !exists(p.PID()) && !exists(child) })
 }
 
 func TestSupervisorPassesOnASignalFromOutside(t *testing.T) {
@@ -224,7 +224,7 @@ func TestSupervisorPassesOnASignalFromOutside(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	await(t, 10*time.Second, "armed", func() bool { return strings.Contains(p.out.text(), "armed") })
+	await(t, time.Minute, "armed", func() bool { return strings.Contains(p.out.text(), "armed") })
 	if err := unix.Kill(p.group, unix.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
@@ -298,7 +298,7 @@ func TestKilledDaemonLeavesNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 		_ = cmd.Wait() // killed
-		await(t, 10*time.Second, fmt.Sprintf("nothing left (%v)", left()), func() bool { return len(left()) == 0 })
+		await(t, time.Minute, fmt.Sprintf("nothing left (%v)", left()), func() bool { return len(left()) == 0 })
 	}
 	t.Run("supervisor waits", func(t *testing.T) { kill(t, "spawn", "supervisor", 0) })
 	t.Run("scheduler runs", func(t *testing.T) { kill(t, "start", "scheduler", 0) })
@@ -342,7 +342,7 @@ func TestKilledSupervisorLeavesNothingThoughTheDaemonCannotAct(t *testing.T) {
 	if err := errors.Join(unix.Kill(cmd.Process.Pid, unix.SIGSTOP), unix.Kill(pids["supervisor"], unix.SIGKILL)); err != nil {
 		t.Fatal(err)
 	}
-	await(t, 10*time.Second, "the scheduler's end", func() bool { return !exists(pids["scheduler"]) })
+	await(t, time.Minute, "the scheduler's end", func() bool { return !exists(pids["scheduler"]) })
 }
 
 func TestSpawnGivesUpWithItsContext(t *testing.T) {

@@ -64,7 +64,7 @@ done`)
 				if e.InCharge.Owner != OwnerKernel || e.Ops != "rusty_1.0.0_x" {
 					t.Errorf("in charge %+v", e.InCharge)
 				}
-			case <-time.After(15 * time.Second):
+			case <-time.After(time.Minute):
 				t.Fatal("no event")
 			}
 			if in := inCharge(t, s); in.Owner != OwnerKernel {
@@ -87,7 +87,7 @@ while :; do sleep 0.02; [ -e $K/again ] && { rm $K/again; put state disabled; sl
 		if e.Kind != EventReattached || e.PID != before.PID || e.Exit != nil {
 			t.Errorf("%+v", e)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("no event")
 	}
 	in := inCharge(t, s)

@@ -240,7 +240,7 @@ func TestCloseLeavesNoDescriptorOrMappingBehind(t *testing.T) {
 	}
 	// The garbage collector unmaps what belonged to variables.
 	after := bpfMappings(t)
-	for end := time.Now().Add(5 * time.Second); after > 0 && time.Now().Before(end); after = bpfMappings(t) {
+	for end := time.Now().Add(time.Minute); after > 0 && time.Now().Before(end); after = bpfMappings(t) {
 		runtime.GC()
 		time.Sleep(time.Millisecond)
 	}
