@@ -49,7 +49,16 @@ func TestGuestWhoseKernelCrashesFailsWithItsConsole(t *testing.T) {
 	}
 }
 
+// needLong leaves a boot of its own out of the short form.
+func needLong(t *testing.T) {
+	t.Helper()
+	if os.Getenv("AUTOSA_VM_SHORT") != "" {
+		t.Skip("boots a machine of its own; not in the short form, `go test -tags vmmatrix -run TestGuest ./vmtest` has it")
+	}
+}
+
 func TestGuestThatHangsIsKilledInTime(t *testing.T) {
+	needLong(t)
 	r := runBroken(t, "hang", 10*time.Second, 5*time.Second)
 	if got, want := outline("", r.Packages[0].Tests), "pass TestVMPasses\nunfinished TestVMStopsItself\n"; got != want || !r.Packages[0].Failed {
 		t.Errorf("failed %t, results:\n%swant:\n%s", r.Packages[0].Failed, got, want)
@@ -60,6 +69,7 @@ func TestGuestThatHangsIsKilledInTime(t *testing.T) {
 }
 
 func TestGuestJobReturnsOutputAndExitCode(t *testing.T) {
+	needLong(t)
 	cache, err := OpenCache()
 	if err != nil {
 		t.Fatal(err)
