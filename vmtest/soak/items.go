@@ -30,6 +30,12 @@ type item struct {
 	limit  time.Duration // 0: 15 minutes
 }
 
+// Series on which autosa traces, and those of them with sched_ext.
+var (
+	tracing  = []string{"6.12", "6.16", "6.18", "7.2", "7.3"}
+	schedExt = tracing[1:]
+)
+
 // items is the list of long tests. To add one, add a line.
 var items = []item{
 	{name: "fork-storm", what: "100,000 short tasks", pkg: "./bpf/trace", run: "TestForkStormIsCountedToTheLastTaskAndLeavesNoStorage"},
@@ -43,11 +49,17 @@ var items = []item{
 		run: "TestCgroupsThatComeAndGoAreNamedRightAndCountedOnce"},
 	{name: "culprit", what: "noisy neighbours, in every role", pkg: "./collector", run: "TestCulpritIsNamedAndBystandersAreNot", limit: 30 * time.Minute},
 	{name: "tick", what: "what a tick takes with up to 10,000 cgroups", pkg: "./collector", run: "TestATickIsCheapWithManyCgroups", limit: 30 * time.Minute},
-	{name: "hotplug", what: "a CPU off and on line 200 times beside the tracer", pkg: "./bpf/trace", guest: true,
+	{name: "accuracy", what: "waits beside those of wakeup and switch time stamps, under EEVDF", pkg: "./bpf/trace", guest: true, series: tracing,
+		run: "TestVMWaitsAreThoseOfTheReference", limit: 30 * time.Minute},
+	{name: "accuracy-scx", what: "the same under scx_rusty, scx_bpfland and one shared queue", pkg: "./bpf/trace", guest: true, series: schedExt,
+		run: "TestVMWaitsAreThoseOfTheReferenceUnder.*", limit: 30 * time.Minute},
+	{name: "culprit-guest", what: "noisy neighbours and a throttled group, in every role", pkg: "./collector", guest: true, series: tracing,
+		run: "TestVMCulpritIsNamedAndAThrottledGroupBlamesNobody", limit: 30 * time.Minute},
+	{name: "hotplug", what: "a CPU off and on line 200 times beside the tracer", pkg: "./bpf/trace", guest: true, series: tracing,
 		run: "TestVMCPUsGoingOfflineAndOnlineLoseNothing", limit: 30 * time.Minute},
-	{name: "hotplug-daemon", what: "a CPU off and on line 60 times beside the daemon", pkg: "./vmtest/e2e", guest: true,
+	{name: "hotplug-daemon", what: "a CPU off and on line 60 times beside the daemon", pkg: "./vmtest/e2e", guest: true, series: schedExt,
 		run: "TestVMCPUsGoingOfflineAndOnlineChangeNoClass", limit: 30 * time.Minute},
-	{name: "storms-guest", what: "the storms of this list in their short forms", pkg: "./bpf/trace", guest: true, env: []string{"AUTOSA_SOAK="},
+	{name: "storms-guest", what: "the storms of this list in their short forms", pkg: "./bpf/trace", guest: true, series: tracing, env: []string{"AUTOSA_SOAK="},
 		run: "TestVMStormsAndFullBuffersLoseNothing"},
 }
 
