@@ -135,6 +135,7 @@ func TestVMThrottledTaskHasNoHolderToBlame(t *testing.T) {
 // tasks between run queues through the same paths.
 func TestVMCountsAreTheKernelsUnderSchedExt(t *testing.T) {
 	guest.SchedExt(t)
+	guest.Long(t) // the short form compares with the reference under three schedulers
 	rusty := guest.Start(t, guest.Scheduler(t, "scx_rusty"))
 	guest.Await(t, 2*time.Minute, "scx_rusty in charge", func() bool {
 		if rusty.Ended() {
