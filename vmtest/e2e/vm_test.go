@@ -72,7 +72,7 @@ func inCharge(st api.Status, name, prefix string) bool {
 // A compute load, then a latency-sensitive one, then compute again: autosa puts
 // scx_rusty, scx_lavd and scx_rusty in charge, by itself, each confirmed by the
 // kernel; SIGTERM leaves the kernel's own scheduler and exit code 0. The run is
-// recorded, and replays to the decisions that the daemon logged.
+// recorded (in the short matrix on one kernel), and replays to the decisions that the daemon logged.
 func TestVMAutoFollowsTheWorkload(t *testing.T) {
 	guest.On(t, "6.18", "7.2")
 	guest.SchedExt(t)
@@ -80,7 +80,10 @@ func TestVMAutoFollowsTheWorkload(t *testing.T) {
 	guest.Scheduler(t, "scx_lavd")
 	before := kernel()
 	a := startInVM(t)
-	tape := recordBeside(t, a)
+	var tape *tape
+	if !testing.Short() || guest.Series(t) == "6.18" { // decoding takes its time on emulated CPUs
+		tape = recordBeside(t, a)
+	}
 
 	steps := []struct {
 		load         []string
@@ -132,7 +135,9 @@ func TestVMAutoFollowsTheWorkload(t *testing.T) {
 	if k := kernel(); k.State != "disabled" {
 		t.Errorf("after the daemon's end the kernel says %+v, want disabled", k)
 	}
-	tape.check(t, a, len(steps))
+	if tape != nil {
+		tape.check(t, a, len(steps))
+	}
 }
 
 func TestVMKilledDaemonLeavesNoSchedulerBehind(t *testing.T) {
