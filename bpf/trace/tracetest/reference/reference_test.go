@@ -61,9 +61,9 @@ func TestReferenceSeesALoadsSwitchesAndWaits(t *testing.T) {
 		t.Errorf("%d switches and %d waits of a load that switched %d times", switches, waits, load)
 	}
 	runs, nanos, err := r.RunStats()
-	// A task that is still on its way to sleep is not woken.
-	if err != nil || runs < 2*load*99/100 || nanos == 0 {
-		t.Errorf("%d runs in %d ns, %v; a switch and a wakeup each are %d", runs, nanos, err, 2*load)
+	// Most switches follow a wakeup; a task that was preempted, or is woken while still on its way to sleep, has none.
+	if err != nil || runs < load*3/2 || nanos == 0 {
+		t.Errorf("%d runs in %d ns, %v, for %d switches and nearly as many wakeups", runs, nanos, err, load)
 	}
 	runs, nanos, err = e.RunStats()
 	if err != nil || runs < load || nanos == 0 {
