@@ -22,7 +22,7 @@ import (
 // of work are calibrated in it.
 func TestVMLoadsAreRecognisedUnderEEVDF(t *testing.T) {
 	guest.Tracing(t)
-	guest.On(t, "6.12")
+	guest.Long(t) // the native test is of the same loads
 	recognise(t, "EEVDF")
 }
 

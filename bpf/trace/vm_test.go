@@ -28,7 +28,9 @@ func TestVMSpinnersWaitForEachOtherAndTheKernelAgrees(t *testing.T) {
 	guest.Tracing(t)
 	guest.On(t, "6.12")
 	spinners(t, 2)
-	spinners(t, 4)
+	if !testing.Short() {
+		spinners(t, 4)
+	}
 }
 
 func TestVMNewTasksCountFromTheirFirstSlice(t *testing.T) {
