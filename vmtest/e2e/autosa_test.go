@@ -139,6 +139,15 @@ func (a *autosa) status() (api.Status, error) {
 	return st, json.Unmarshal([]byte(out), &st)
 }
 
+// pollEvery is how often the status is asked for: to ask is work, on an emulated
+// machine so much that it shows in what the daemon sees.
+func pollEvery() time.Duration {
+	if os.Getenv("AUTOSA_VM") != "" {
+		return 2 * time.Second
+	}
+	return 500 * time.Millisecond
+}
+
 // await polls the status until it is as wanted, and fails the test, saying
 // what was waited for and what the last status was, when that takes too long
 // or the daemon ends.
@@ -157,7 +166,7 @@ func (a *autosa) await(within time.Duration, what string, ok func(api.Status) bo
 			last, _ := json.MarshalIndent(st, "", "  ")
 			a.t.Fatalf("not within %v: %s (%v)\nlast status: %s\nkernel: %+v", within, what, err, last, kernel())
 		}
-		time.Sleep(500 * time.Millisecond) // to ask is work too, on an emulated machine
+		time.Sleep(pollEvery())
 	}
 }
 
