@@ -117,4 +117,14 @@ enum {
 		__v;                                                                           \
 	})
 
+/* Wakes a ring buffer's reader only from a quarter full; else it comes by itself. */
+static __always_inline u64 wakeup_flag(void *ring)
+{
+	u64 used = bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA);
+
+	if (used < bpf_ringbuf_query(ring, BPF_RB_RING_SIZE) / 4)
+		return BPF_RB_NO_WAKEUP;
+	return BPF_RB_FORCE_WAKEUP;
+}
+
 #endif /* AUTOSA_BPF_H */

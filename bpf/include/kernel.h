@@ -53,4 +53,10 @@ struct bpf_iter__task {
 	struct task_struct *task;
 } __core;
 
+static __always_inline void copy_comm(char *to, const char *from)
+{
+	((u64 *)to)[0] = *(u64 *)&from[0];
+	((u64 *)to)[1] = *(u64 *)&from[8];
+}
+
 #endif /* AUTOSA_KERNEL_H */

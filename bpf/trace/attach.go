@@ -5,7 +5,6 @@ package trace
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 
 	"github.com/cilium/ebpf"
@@ -20,8 +19,8 @@ func (t *Tracer) attach() error {
 	if _, err := t.objs.Begin.Run(&ebpf.RunOptions{}); err != nil {
 		return fmt.Errorf("tell the tracer its own process: %w", err)
 	}
-	if err := t.prime(); err != nil {
-		return fmt.Errorf("take the tasks' baselines: %w", explainPermission(err))
+	if err := iterate(t.objs.Prime, nil); err != nil {
+		return fmt.Errorf("take the tasks' baselines: %w", err)
 	}
 	l, err := link.AttachTracing(link.TracingOptions{Program: t.objs.OnSwitch})
 	if err != nil {
@@ -29,21 +28,6 @@ func (t *Tracer) attach() error {
 	}
 	t.link = l
 	return nil
-}
-
-// prime runs the iterator over all tasks once.
-func (t *Tracer) prime() error {
-	l, err := link.AttachIter(link.IterOptions{Program: t.objs.Prime})
-	if err != nil {
-		return err
-	}
-	tasks, err := l.Open()
-	if err != nil {
-		return errors.Join(err, l.Close())
-	}
-	// It prints nothing: reading is what runs it.
-	_, err = io.Copy(io.Discard, tasks)
-	return errors.Join(err, tasks.Close(), l.Close())
 }
 
 // Pause detaches the program: the machine is as if the tracer were not there.

@@ -97,12 +97,6 @@ int leave_hrtimer(void *ctx __attribute__((unused)))
 	return leave();
 }
 
-static __always_inline void copy_comm(char *to, const char *from)
-{
-	((u64 *)to)[0] = *(u64 *)&from[0];
-	((u64 *)to)[1] = *(u64 *)&from[8];
-}
-
 SEC("tp_btf/sched_waking")
 int on_waking(u64 *ctx)
 {

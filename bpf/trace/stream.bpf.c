@@ -168,22 +168,6 @@ remember:
 	past->left = left;
 }
 
-/* Wakes the reader only from a quarter full; else it comes by itself. */
-static __always_inline u64 stream_wakeup_flag(void)
-{
-	u64 used = bpf_ringbuf_query(&stream_events, BPF_RB_AVAIL_DATA);
-
-	if (used < bpf_ringbuf_query(&stream_events, BPF_RB_RING_SIZE) / 4)
-		return BPF_RB_NO_WAKEUP;
-	return BPF_RB_FORCE_WAKEUP;
-}
-
-static __always_inline void copy_comm(char *to, const char *from)
-{
-	((u64 *)to)[0] = *(u64 *)&from[0];
-	((u64 *)to)[1] = *(u64 *)&from[8];
-}
-
 static __always_inline void report(struct stream_cpu *here, struct task_struct *prev,
 				   struct task_struct *next, u32 cpu, u64 cgroup,
 				   struct slice *s)
@@ -215,7 +199,7 @@ static __always_inline void report(struct stream_cpu *here, struct task_struct *
 	copy_comm(e->holder_comm, here->holder_comm);
 	copy_comm(e->next_comm, next->comm);
 	here->lost = 0;
-	bpf_ringbuf_submit(e, stream_wakeup_flag());
+	bpf_ringbuf_submit(e, wakeup_flag(&stream_events));
 }
 
 static __always_inline bool wanted(const struct slice *s)

@@ -116,16 +116,6 @@ static __always_inline bool token(u64 *next, u64 now, u64 gap, u64 burst)
 	return true;
 }
 
-/* Wakes the reader only from a quarter full; else it comes by itself. */
-static __always_inline u64 wakeup_flag(void)
-{
-	u64 used = bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA);
-
-	if (used < bpf_ringbuf_query(&events, BPF_RB_RING_SIZE) / 4)
-		return BPF_RB_NO_WAKEUP;
-	return BPF_RB_FORCE_WAKEUP;
-}
-
 /* How much of [from, to) the task had the CPU before it left. */
 static __always_inline u64 overlap(const struct departure *d, u64 from, u64 to)
 {
@@ -223,7 +213,7 @@ static __always_inline void emit(struct cpu_state *here, struct task_struct *pre
 	((u64 *)e->comm)[1] = *(u64 *)&prev->comm[8];
 	if (kind & EVENT_WAIT)
 		name_holder(here, e);
-	bpf_ringbuf_submit(e, wakeup_flag());
+	bpf_ringbuf_submit(e, wakeup_flag(&events));
 }
 
 /* Notes run time of a cgroup that has no slot. Sums may miss a race: they rank. */
