@@ -29,8 +29,8 @@ const (
 	removedName = "(removed)"
 )
 
-// errNoCgroups says that there is no cgroup v2 hierarchy.
-var errNoCgroups = errors.New("no cgroup v2 hierarchy is mounted")
+// ErrNoCgroups says that there is no cgroup v2 hierarchy.
+var ErrNoCgroups = errors.New("no cgroup v2 hierarchy is mounted")
 
 // cgroups names the cgroups of the v2 hierarchy by their ids, which are the
 // inode numbers of their directories. A nil *cgroups knows none.
@@ -59,8 +59,8 @@ type cgroups struct {
 func openCgroups(procRoot, root string) (*cgroups, error) {
 	if root == "" {
 		var err error
-		if root, err = findCgroups(procRoot); err != nil {
-			if errors.Is(err, errNoCgroups) {
+		if root, err = CgroupRoot(procRoot); err != nil {
+			if errors.Is(err, ErrNoCgroups) {
 				err = nil
 			}
 			return nil, err
@@ -73,9 +73,10 @@ func openCgroups(procRoot, root string) (*cgroups, error) {
 	return &cgroups{root: root, dir: dir, buf: make([]byte, 4096)}, nil
 }
 
-// findCgroups returns the mount point of the cgroup v2 hierarchy. Hybrid
+// CgroupRoot returns the mount point of the cgroup v2 hierarchy as the procfs at
+// procRoot has it, or [ErrNoCgroups]. Hybrid
 // machines have it beside those of version 1.
-func findCgroups(procRoot string) (string, error) {
+func CgroupRoot(procRoot string) (string, error) {
 	fs, err := procfs.NewFS(procRoot)
 	if err != nil {
 		return "", fmt.Errorf("open procfs: %w", err)
@@ -89,7 +90,7 @@ func findCgroups(procRoot string) (string, error) {
 			return unescapeMount(m.MountPoint), nil
 		}
 	}
-	return "", errNoCgroups
+	return "", ErrNoCgroups
 }
 
 // unescapeMount undoes the octal escapes of white space and backslashes that

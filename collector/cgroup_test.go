@@ -70,7 +70,7 @@ func TestHierarchyOfVersion2IsFoundAmongThoseOfVersion1(t *testing.T) {
 32 31 0:29 / /sys/fs/cgroup/cpu rw,relatime shared:3 - cgroup cgroup rw,cpu
 41 31 0:38 / /sys/fs/cgroup/uni\040fied rw,relatime - cgroup2 cgroup2 rw
 `)
-	got, err := findCgroups(p.root)
+	got, err := CgroupRoot(p.root)
 	if err != nil || got != "/sys/fs/cgroup/uni fied" {
 		t.Errorf("found %q (%v)", got, err)
 	}

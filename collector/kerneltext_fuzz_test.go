@@ -76,7 +76,7 @@ func FuzzMountinfo(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
 		place(t, root, "self/mountinfo", text)
-		path, err := findCgroups(root)
+		path, err := CgroupRoot(root)
 		if err == nil && !strings.Contains(string(text), "cgroup2") {
 			t.Fatalf("a cgroup hierarchy at %q from %q", path, text)
 		}

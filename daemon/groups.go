@@ -12,10 +12,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/prometheus/procfs"
 	"golang.org/x/sys/unix"
 
 	"autosa/api"
+	"autosa/collector"
 )
 
 const (
@@ -40,22 +40,11 @@ type cgroupTree struct {
 // openCgroupTree finds the hierarchy; hybrid machines have it beside those of
 // version 1.
 func openCgroupTree() (*cgroupTree, error) {
-	t := &cgroupTree{names: make(map[uint64]string)}
-	proc, err := procfs.NewFS("/proc")
-	if err != nil {
-		return nil, fmt.Errorf("open procfs: %w", err)
+	root, err := collector.CgroupRoot("/proc")
+	if err != nil && !errors.Is(err, collector.ErrNoCgroups) {
+		return nil, err
 	}
-	mounts, err := proc.GetMounts()
-	if err != nil {
-		return nil, fmt.Errorf("read mounts: %w", err)
-	}
-	for _, m := range mounts {
-		if m.FSType == "cgroup2" {
-			t.root = strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(m.MountPoint)
-			break
-		}
-	}
-	return t, nil
+	return &cgroupTree{root: root, names: make(map[uint64]string)}, nil
 }
 
 // walk calls fn with each cgroup's name, until it returns false.
