@@ -83,7 +83,7 @@ func startAutosa(context.Context) (int, func() error, error) {
 
 // assignAll gives the machine's cgroups slots, as far as they go.
 func assignAll(t *trace.Tracer) error {
-	root, err := cgroupRoot()
+	root, err := measure.CgroupRoot()
 	if err != nil {
 		return err
 	}
@@ -100,19 +100,6 @@ func assignAll(t *trace.Tracer) error {
 		return t.Assign(st.Ino, next-1)
 	})
 	return errors.Join(err, t.Publish())
-}
-
-func cgroupRoot() (string, error) {
-	b, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		return "", err
-	}
-	for line := range strings.Lines(string(b)) {
-		if f := strings.Fields(line); strings.Contains(line, " - cgroup2 ") {
-			return f[4], nil
-		}
-	}
-	return "", errors.New("no cgroup v2 hierarchy is mounted")
 }
 
 func startRunqlat(ctx context.Context) (int, func() error, error) {

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"autosa/vmtest/measure"
 )
 
 const treePrefix = "autosa-cost-"
@@ -29,7 +31,7 @@ type tree struct {
 
 // makeTree makes n cgroups, after it has removed those of runs that were killed.
 func makeTree(ctx context.Context, n int) (tree, error) {
-	root, err := cgroupRoot()
+	root, err := measure.CgroupRoot()
 	if err != nil {
 		return tree{}, err
 	}
@@ -89,19 +91,6 @@ func removeEmpty(path string) error {
 		return fmt.Errorf("remove cgroup %s: %w", path, err)
 	}
 	return nil
-}
-
-func cgroupRoot() (string, error) {
-	b, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		return "", err
-	}
-	for line := range strings.Lines(string(b)) {
-		if f := strings.Fields(line); strings.Contains(line, " - cgroup2 ") {
-			return f[4], nil
-		}
-	}
-	return "", errors.New("no cgroup v2 hierarchy is mounted")
 }
 
 // startRing starts the load and returns once a process is in every cgroup.

@@ -88,3 +88,17 @@ func RunTimeStatistics() (bool, error) {
 	}
 	return strings.TrimSpace(string(b)) != "0", nil
 }
+
+// CgroupRoot is where the cgroup v2 hierarchy is mounted.
+func CgroupRoot() (string, error) {
+	b, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return "", err
+	}
+	for line := range strings.Lines(string(b)) {
+		if f := strings.Fields(line); strings.Contains(line, " - cgroup2 ") {
+			return f[4], nil
+		}
+	}
+	return "", errors.New("no cgroup v2 hierarchy is mounted")
+}
