@@ -37,23 +37,22 @@ done`)
 			s := k.switcher(Options{ReadyTimeout: 2 * time.Second})
 			pid := mustSwitch(t, s, "rusty", "-v").InCharge.PID
 			// From the moment that it is gone until its event can be read, nothing is settled.
-			settled := make(chan bool, 1)
+			early := make(chan bool, 1)
 			go func() {
 				for ; ; time.Sleep(100 * time.Microsecond) {
 					in, err := s.InCharge()
 					if len(s.Events()) > 0 || err != nil {
-						settled <- false
+						early <- false
 						return
 					}
 					if in.Owner == OwnerKernel && !in.Unsettled {
-						settled <- len(s.Events()) == 0
+						early <- len(s.Events()) == 0
 						return
 					}
 				}
 			}()
 			c.lose(k, pid)
-			early := <-settled
-			if early {
+			if <-early {
 				t.Error("said to be settled before its event came")
 			}
 			select {
