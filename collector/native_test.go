@@ -377,7 +377,7 @@ func unprivileged(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	for end := time.Now().Add(200 * time.Millisecond); time.Now().Before(end); {
+	for end := processTime(t) + 200*time.Millisecond; processTime(t) < end; {
 	}
 	s := sample(t, c)
 	for _, want := range []string{"CAP_BPF", "CAP_PERFMON"} {

@@ -156,7 +156,7 @@ func TestVersionIsBoundedInTimeAndOutput(t *testing.T) {
 	defer cancel()
 	began := time.Now()
 	e, err := c.Lookup(ctx, "lavd")
-	if took := time.Since(began); err != nil || e.Version != "" || e.Note == "" || took > 5*time.Second {
+	if took := time.Since(began); err != nil || e.Version != "" || e.Note == "" || took > time.Minute {
 		t.Errorf("%+v, %v after %v", e, err, took)
 	}
 	if b, err := os.ReadFile(dir + "/child"); err == nil {

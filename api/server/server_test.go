@@ -392,7 +392,7 @@ func TestARequestThatNeverEndsDoesNotKeepTheServer(t *testing.T) {
 	if err := end(); err != nil {
 		t.Error(err)
 	}
-	if took := time.Since(began); took > 3*time.Second {
+	if took := time.Since(began); took > time.Minute {
 		t.Errorf("it took %v to end", took)
 	}
 	if err := <-failed; err == nil {
