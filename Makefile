@@ -120,7 +120,7 @@ lint: ## gofmt, go vet, staticcheck, golangci-lint, clang-format, shellcheck
 
 ##@ Test
 
-# Packages whose tests measure this machine: one at a time, with nothing beside them.
+# Packages whose tests measure this machine: one at a time, with nothing beside them, and once more when they fail.
 MEASURING = ./bpf/... ./classifier ./collector ./vmtest/e2e ./vmtest/load
 
 # Every step runs whatever became of those before it; the report fails when one has failed or is missing.
@@ -131,9 +131,9 @@ test: bin/testrun ## Everything: prepare, lint, check-generate, unit and native 
 	-@$(TESTRUN) step lint -- $(MAKE) --no-print-directory lint
 	-@$(TESTRUN) step check-generate -- $(MAKE) --no-print-directory check-generate
 	-@$(TESTRUN) step build -- $(MAKE) --no-print-directory build
-	-@CGO_ENABLED=1 $(TESTRUN) go unit -- -race -count=1 -timeout 15m $$(go list ./... | grep -vxF "$$(go list $(MEASURING))")
-	-@CGO_ENABLED=1 go build -race ./... && CGO_ENABLED=1 $(TESTRUN) go native -- -race -count=1 -p=1 -timeout 15m $(MEASURING)
-	-@AUTOSA_VM_SHORT=1 AUTOSA_VM_SERIES='$(SERIES)' $(TESTRUN) go matrix -live 2 -- -tags vmmatrix -count=1 -timeout 90m -run '^(TestMatrix|TestGuest)' ./vmtest
+	-@CGO_ENABLED=1 $(TESTRUN) go unit -- -race -count=1 -timeout=15m $$(go list ./... | grep -vxF "$$(go list $(MEASURING))")
+	-@CGO_ENABLED=1 go build -race ./... && CGO_ENABLED=1 $(TESTRUN) go native -again -- -race -count=1 -p=1 -timeout=15m $(MEASURING)
+	-@AUTOSA_VM_SHORT=1 AUTOSA_VM_SERIES='$(SERIES)' $(TESTRUN) go matrix -live 2 -- -tags=vmmatrix -count=1 -timeout=90m -run='^(TestMatrix|TestGuest)' ./vmtest
 	@$(TESTRUN) report prepare lint check-generate build unit native matrix $(SERIES:%=TestMatrix/%)
 
 bin/testrun: $(wildcard vmtest/cmd/testrun/*.go)

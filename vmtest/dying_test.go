@@ -68,6 +68,38 @@ func TestGuestThatHangsIsKilledInTime(t *testing.T) {
 	}
 }
 
+func TestGuestPackageThatFailsIsRunAgainOnce(t *testing.T) {
+	needLong(t)
+	cache, stage := openStage(t)
+	kernel, err := cache.Kernel(DefaultSeries[len(DefaultSeries)-1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	suite, err := NewSuite(t.Context(), stage, "..", []string{"./vmtest/testdata/guests/unsteady"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	progress := func(line string) { t.Log(line) }
+	first, err := suite.Execute(t.Context(), cache, kernel, progress)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "pass TestVMPasses\nfail TestVMFailsOnce\n"; outline("", first.Packages[0].Tests) != want {
+		t.Fatalf("results:\n%swant:\n%s", outline("", first.Packages[0].Tests), want)
+	}
+	r, err := suite.Again(t.Context(), cache, kernel, first, progress)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := r.Packages[0]
+	if want := "pass TestVMPasses\npass TestVMFailsOnce\n"; outline("", p.Tests) != want || p.Failed || r.Guest != nil {
+		t.Errorf("failed %t, guest %v, results:\n%swant:\n%s", p.Failed, r.Guest, outline("", p.Tests), want)
+	}
+	if !strings.Contains(p.Tests[1].Output, Unsteady) || !strings.Contains(p.Tests[1].Output, "one run is not enough") {
+		t.Errorf("output %q", p.Tests[1].Output)
+	}
+}
+
 func TestGuestJobReturnsOutputAndExitCode(t *testing.T) {
 	needLong(t)
 	cache, err := OpenCache()

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -243,5 +244,41 @@ func TestConsoleTailIsBounded(t *testing.T) {
 	_, _ = console.Write([]byte("end"))
 	if s := console.String(); len(s) != tailSize || !strings.HasSuffix(s, "end") {
 		t.Errorf("%d bytes, ending %q", len(s), s[len(s)-5:])
+	}
+}
+
+func TestOnlyWrongFiguresAreMeasuredAgain(t *testing.T) {
+	one := func(r Result) []*Result { return []*Result{{Name: "TestVMFine", Outcome: Passed}, &r} }
+	for _, c := range []struct {
+		name  string
+		tests []*Result
+		want  bool
+	}{
+		{"nothing failed", one(Result{Outcome: Passed}), false},
+		{"a figure", one(Result{Outcome: Failed, Output: "3, want 4"}), true},
+		{"a figure of a subtest", one(Result{Outcome: Failed, Sub: one(Result{Outcome: Failed})}), true},
+		{"no end", one(Result{Outcome: Unfinished}), false},
+		{"no end of a subtest", one(Result{Outcome: Failed, Sub: one(Result{Outcome: Unfinished})}), false},
+		{"a panic", one(Result{Outcome: Failed, Output: "panic: lost"}), false},
+		{"a race", one(Result{Outcome: Failed, Output: "WARNING: DATA RACE"}), false},
+	} {
+		if got := measuredWrong(c.tests); got != c.want {
+			t.Errorf("%s: %t, want %t", c.name, got, c.want)
+		}
+	}
+}
+
+func TestOutputOfTheFirstRunIsKeptBesideThatOfTheSecond(t *testing.T) {
+	first := []*Result{{Name: "TestVMA", Outcome: Failed, Output: "one\n", Sub: []*Result{
+		{Name: "x", Outcome: Failed, Output: "two\n"}, {Name: "y", Outcome: Passed, Output: "three\n"},
+	}}}
+	second := []*Result{{Name: "TestVMB", Outcome: Passed, Output: "new\n"}, {Name: "TestVMA", Outcome: Passed, Output: "four\n", Sub: []*Result{
+		{Name: "x", Outcome: Passed, Output: "five\n"}, {Name: "y", Outcome: Failed, Output: "six\n"},
+	}}}
+	inherit(second, first)
+	got := []string{second[0].Output, second[1].Output, second[1].Sub[0].Output, second[1].Sub[1].Output}
+	want := []string{"new\n", "four\n", Unsteady + "it failed at first:\ntwo\nand then, in a guest of its package alone:\nfive\n", "six\n"}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
 	}
 }

@@ -32,6 +32,7 @@ type Suite struct {
 	// Timeout bounds each package's tests.
 	Timeout time.Duration
 
+	round    string        // tells the files of a second run from those of the first
 	grace    time.Duration // for a test binary to end after its own timeout, and for power-off
 	binaries []binary
 }
@@ -60,11 +61,11 @@ func NewSuite(ctx context.Context, stage *Stage, src string, patterns []string) 
 // Execute boots the kernel once, runs all tests in it and returns what became of them. progress is called with a line
 // for each test that has ended, while the guest runs. An error means that the guest could not be started at all.
 func (s *Suite) Execute(ctx context.Context, c Cache, k Kernel, progress func(string)) (Report, error) {
-	results, err := s.Stage.Mkdir("results", k.Series)
+	results, err := s.Stage.Mkdir("results", k.Series+s.round)
 	if err != nil {
 		return Report{}, err
 	}
-	script := filepath.Join(s.Stage.files(), "run-"+k.Series+".sh")
+	script := filepath.Join(s.Stage.files(), "run-"+k.Series+s.round+".sh")
 	if err := os.WriteFile(script, []byte(s.script(c, k, results)), 0o755); err != nil {
 		return Report{}, fmt.Errorf("stage a run: %w", err)
 	}

@@ -3,13 +3,15 @@
 // Command testrun runs the parts of `make test` one at a time, shows their progress, keeps their results in a file, and at the end
 // says what became of everything.
 //
-//	testrun -record FILE go NAME [-live N] -- GO-TEST-ARGUMENT…
+//	testrun -record FILE go NAME [-live N] [-again] -- GO-TEST-ARGUMENT…
 //	testrun -record FILE step NAME -- COMMAND [ARGUMENT…]
 //	testrun -record FILE report [REQUIRED…]
 //
-// go runs `go test -json` with the arguments; with -live N it also shows, as it comes, what tests of up to N levels print. step
+// go runs `go test -json` with the arguments; with -live N it also shows, as it comes, what tests of up to N levels print. With
+// -again, which is for tests that measure a machine which is not theirs alone, a package that fails is run once more by itself; a test
+// that passes then is unsteady, and said to be. Races, panics and more than two packages that fail are final. step
 // runs any other check, which passes or fails as a whole. Both record a failure and exit 1. report
-// prints every failed and every skipped test with its reason, then one line "N passed, N failed, N skipped", and
+// prints every failed, unsteady and skipped test with its reason, then one line "N passed, N failed, N skipped", and
 // exits 1 when something has failed or when a REQUIRED step, or test whose name begins so, has not passed.
 package main
 
@@ -21,7 +23,8 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
-	"strconv"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -53,71 +56,106 @@ func main() {
 }
 
 func usage() {
-	fmt.Fprintln(os.Stderr, "usage: testrun -record FILE go NAME [-live N] -- ARG… | step NAME -- COMMAND… | report [REQUIRED…]")
+	fmt.Fprintln(os.Stderr, "usage: testrun -record FILE go NAME [-live N] [-again] -- ARG… | step NAME -- COMMAND… | report [REQUIRED…]")
 	os.Exit(2)
 }
 
-// split parses NAME [-live N] -- REST.
-func split(args []string) (name string, live int, rest []string) {
+// run is what the command line asks for: NAME [-live N] [-again] -- REST.
+type run struct {
+	name  string
+	live  int
+	again bool
+	rest  []string
+}
+
+func parse(args []string) run {
 	if len(args) == 0 {
 		usage()
 	}
-	name, args = args[0], args[1:]
-	if len(args) > 1 && args[0] == "-live" {
-		n, err := strconv.Atoi(args[1])
-		if err != nil {
-			usage()
-		}
-		live, args = n, args[2:]
-	}
-	if len(args) < 2 || args[0] != "--" {
+	r := run{name: args[0]}
+	flags := flag.NewFlagSet(r.name, flag.ExitOnError)
+	flags.Usage = usage
+	flags.IntVar(&r.live, "live", 0, "")
+	flags.BoolVar(&r.again, "again", false, "")
+	_ = flags.Parse(args[1:]) // which exits
+	if r.rest = flags.Args(); len(r.rest) == 0 || args[len(args)-len(r.rest)-1] != "--" {
 		usage()
 	}
-	return name, live, args[1:]
+	return r
 }
 
+// maxAgain is how many packages may fail and be tried again.
+const maxAgain = 2
+
 func runGo(record string, args []string) (ok bool, err error) {
-	name, live, rest := split(args)
-	w, err := openRecord(record, name)
+	r := parse(args)
+	w, err := openRecord(record, r.name)
 	if err != nil {
 		return false, err
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
-	fmt.Printf("== %s: go test", name)
-	for _, a := range rest {
+	fmt.Printf("== %s: go test", r.name)
+	for _, a := range r.rest {
 		fmt.Printf(" %s", a)
 	}
 	fmt.Println()
 	began := time.Now()
+	var f failures
+	runErr, err := goTest(w, r, r.rest, &f)
+	if err != nil {
+		return false, err
+	}
+	var exit *exec.ExitError
+	if r.again && errors.As(runErr, &exit) && !f.final && len(f.packages) > 0 && len(f.packages) <= maxAgain {
+		runErr = nil
+		for _, pkg := range f.packages {
+			fmt.Printf("== %s: %s has failed and is run again, once\n", r.name, pkg)
+			if err := w.put(event{Action: "again", Package: pkg}); err != nil {
+				return false, err
+			}
+			againErr, err := goTest(w, r, append(flagsOf(r.rest), pkg), &failures{})
+			if err != nil {
+				return false, err
+			}
+			runErr = errors.Join(runErr, againErr)
+		}
+	}
+	return finish(w, r.name, began, runErr)
+}
+
+// flagsOf leaves the packages out of the arguments of go test. A flag's value belongs to its flag: -timeout=15m.
+func flagsOf(args []string) []string {
+	return slices.DeleteFunc(slices.Clone(args), func(a string) bool { return !strings.HasPrefix(a, "-") })
+}
+
+// goTest runs `go test` and records what became of it; runErr is how it ended.
+func goTest(w *recorder, r run, args []string, f *failures) (runErr, err error) {
 	out, in := io.Pipe()
-	cmd := exec.Command("go", append([]string{"test", "-json"}, rest...)...)
+	cmd := exec.Command("go", append([]string{"test", "-json"}, args...)...)
 	cmd.Stdout, cmd.Stderr = in, os.Stderr
 	read := make(chan error, 1)
 	go func() {
-		err := follow(out, w, &printer{out: os.Stdout, live: live})
+		err := follow(out, w, &printer{out: os.Stdout, live: r.live}, f)
 		_ = out.CloseWithError(err) // so that nobody writes to a reader that is gone
 		read <- err
 	}()
-	runErr := await(cmd)
+	runErr = await(cmd)
 	_ = in.Close()
-	if err := <-read; err != nil {
-		return false, err
-	}
-	return finish(w, name, began, runErr)
+	return runErr, <-read
 }
 
 func runStep(record string, args []string) (ok bool, err error) {
-	name, _, rest := split(args)
-	w, err := openRecord(record, name)
+	r := parse(args)
+	w, err := openRecord(record, r.name)
 	if err != nil {
 		return false, err
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
-	fmt.Printf("== %s\n", name)
+	fmt.Printf("== %s\n", r.name)
 	began := time.Now()
-	cmd := exec.Command(rest[0], rest[1:]...)
+	cmd := exec.Command(r.rest[0], r.rest[1:]...)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	return finish(w, name, began, await(cmd))
+	return finish(w, r.name, began, await(cmd))
 }
 
 // await runs a command to its end. A terminal's Ctrl-C reaches the command by itself, and this program waits for it.

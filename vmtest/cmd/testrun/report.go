@@ -12,6 +12,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"autosa/vmtest"
 )
 
 // result is what became of one test, one package as a whole, or one step.
@@ -22,6 +24,7 @@ type result struct {
 	parent         *result
 	children       int // tests
 	failedBelow    bool
+	failedFirst    bool // and was run again
 }
 
 func (r *result) String() string {
@@ -50,6 +53,19 @@ func (r *result) reason() string {
 		return "(it did not say why)"
 	}
 	return strings.Join(said, "; ")
+}
+
+// unsteady tells whether the test, or a package for no test's sake, passed when it was run again, here or in a guest.
+func (r *result) unsteady() bool {
+	if r.outcome != "pass" {
+		return false
+	}
+	for line := range strings.Lines(r.output.String()) {
+		if strings.HasPrefix(strings.TrimSpace(line), vmtest.Unsteady) {
+			return true
+		}
+	}
+	return r.failedFirst
 }
 
 // tally is everything that has been recorded.
@@ -106,6 +122,12 @@ func readTally(in io.Reader) (*tally, error) {
 		switch e.Action {
 		case "begin":
 			run, index = add(&result{run: e.Run}, nil), map[string]*result{}
+		case "again":
+			for _, r := range t.results {
+				if r.run == run.run && r.pkg == e.Package { // nothing of the first run counts
+					r.failedFirst, r.outcome = r.failed(), ""
+				}
+			}
 		case "end":
 			run.outcome = e.Outcome
 			run.output.WriteString(e.Output)
@@ -148,6 +170,19 @@ func (t *tally) count() (passed, failed, skipped []*result) {
 	return passed, failed, skipped
 }
 
+// unsteady are the results that passed in a second run, without those whose subtests explain it.
+func (t *tally) unsteady() []*result {
+	var all []*result
+	explained := map[*result]bool{}
+	for _, r := range t.results {
+		if r.unsteady() {
+			all = append(all, r)
+			explained[r.parent] = true
+		}
+	}
+	return slices.DeleteFunc(all, func(r *result) bool { return explained[r] })
+}
+
 func report(path string, required []string, out io.Writer) (bool, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -164,10 +199,17 @@ func report(path string, required []string, out io.Writer) (bool, error) {
 func (t *tally) print(required []string, out io.Writer) bool {
 	passed, failed, skipped := t.count()
 	missing := t.missing(passed, required)
+	unsteady := t.unsteady()
 	if len(skipped) > 0 {
 		fmt.Fprintln(out, "\nSkipped:")
 		for _, r := range skipped {
 			fmt.Fprintf(out, "  SKIP %s: %s\n", r, r.reason())
+		}
+	}
+	if len(unsteady) > 0 {
+		fmt.Fprintln(out, "\nUnsteady, passed when run again:")
+		for _, r := range unsteady {
+			fmt.Fprintf(out, "  UNSTEADY %s: %s\n", r, r.reason())
 		}
 	}
 	if len(failed)+len(missing) > 0 {
@@ -179,7 +221,11 @@ func (t *tally) print(required []string, out io.Writer) bool {
 			fmt.Fprintf(out, "  FAIL %s: it was to be run and nothing of it has passed\n", m)
 		}
 	}
-	fmt.Fprintf(out, "\n%d passed, %d failed, %d skipped\n", len(passed), len(failed)+len(missing), len(skipped))
+	fmt.Fprintf(out, "\n%d passed, %d failed, %d skipped", len(passed), len(failed)+len(missing), len(skipped))
+	if len(unsteady) > 0 {
+		fmt.Fprintf(out, ", %d unsteady", len(unsteady))
+	}
+	fmt.Fprintln(out)
 	return len(failed)+len(missing) == 0
 }
 

@@ -6,12 +6,18 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
 
 // tryModule runs `testrun go` on a module of one test file and returns what the report says of it.
 func tryModule(t *testing.T, source string, required ...string) (text string, ok bool) {
+	t.Helper()
+	return tryModuleWith(t, source, nil, required)
+}
+
+func tryModuleWith(t *testing.T, source string, flags, required []string) (text string, ok bool) {
 	t.Helper()
 	dir := t.TempDir()
 	for name, content := range map[string]string{"go.mod": "module tried\n\ngo 1.26\n", "x_test.go": "package tried\n" + source} {
@@ -22,7 +28,7 @@ func tryModule(t *testing.T, source string, required ...string) (text string, ok
 	t.Chdir(dir)
 	t.Setenv("GOFLAGS", "")
 	record := filepath.Join(dir, "record")
-	runOK, err := runGo(record, []string{"tried", "--", "-count=1", "./..."})
+	runOK, err := runGo(record, slices.Concat([]string{"tried"}, flags, []string{"--", "-count=1", "./..."}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,6 +110,55 @@ func TestReportCountsWhatReallyRan(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// What fails once and then passes leaves a file behind the first time.
+func TestWhatFailsIsRunAgainOnceAndSaidToBeUnsteady(t *testing.T) {
+	const head = "import (\n\t\"os\"\n\t\"testing\"\n)\nvar _ = os.Exit\n" +
+		"func first() bool { _, err := os.Stat(\"seen\"); return err != nil && os.WriteFile(\"seen\", nil, 0o600) == nil }\n" +
+		"func TestA(*testing.T) {}\n"
+	const fails = "func TestB(t *testing.T) { t.Run(\"x\", func(t *testing.T) { if first() { t.Error(\"too far off\") } }) }\n"
+	for _, c := range []struct {
+		name, source string
+		ok           bool
+		last         string
+		contains     string
+	}{
+		{"unsteady", fails, true, "2 passed, 0 failed, 0 skipped, 1 unsteady", "UNSTEADY tried TestB/x: too far off\n"},
+		{"twice", "func TestB(t *testing.T) { t.Error(\"too far off\") }\n", false, "1 passed, 1 failed, 0 skipped", "FAIL tried TestB\n"},
+		{"then another", fails + "func TestC(t *testing.T) { if !first() { return }; t.Error(\"late\") }\n" +
+			"func TestD(t *testing.T) { if _, err := os.Stat(\"then\"); err == nil { t.Error(\"new\") }; os.WriteFile(\"then\", nil, 0o600) }\n",
+			false, "3 passed, 1 failed, 0 skipped, 1 unsteady", "FAIL tried TestD\n"},
+		{"panic", "func TestB(t *testing.T) { if first() { panic(\"lost\") } }\n", false, "1 passed, 1 failed, 0 skipped", "FAIL tried TestB\n"},
+		{"exit", "func TestMain(m *testing.M) { code := m.Run(); if first() { code = 3 }; os.Exit(code) }\n", true,
+			"1 passed, 0 failed, 0 skipped, 1 unsteady", "UNSTEADY tried: "},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			text, ok := tryModuleWith(t, head+c.source, []string{"-again"}, nil)
+			lines := strings.Split(strings.TrimSpace(text), "\n")
+			if last := lines[len(lines)-1]; ok != c.ok || last != c.last || !strings.Contains(text, c.contains) {
+				t.Errorf("ok is %t; want %t, %q and %q:\n%s", ok, c.ok, c.last, c.contains, text)
+			}
+		})
+	}
+}
+
+func TestFailuresThatNoSecondRunExcuses(t *testing.T) {
+	for _, output := range []string{"panic: test timed out after 1s\n", "WARNING: DATA RACE\n", "    testing.go:1712: race detected during execution of test\n",
+		"fatal error: all goroutines are asleep - deadlock!\n", "FAIL\ttried [build failed]\n"} {
+		var f failures
+		f.note(event{Action: "output", Package: "tried", Output: output})
+		if !f.final {
+			t.Errorf("%q would be run again", output)
+		}
+	}
+}
+
+func TestUnsteadyGuestTestIsNamed(t *testing.T) {
+	text, ok := tryModule(t, "import (\n\t\"fmt\"\n\t\"testing\"\n)\nfunc TestA(t *testing.T) { fmt.Fprintln(t.Output(), \"unsteady: 3 is not 4\") }")
+	if want := "UNSTEADY tried TestA: unsteady: 3 is not 4\n"; !ok || !strings.Contains(text, want) {
+		t.Errorf("ok is %t, want %q:\n%s", ok, want, text)
 	}
 }
 

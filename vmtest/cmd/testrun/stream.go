@@ -9,10 +9,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"strings"
 )
 
-// event is a line of `go test -json`, or one of ours: "begin" and "end" of a run.
+// event is a line of `go test -json`, or one of ours: "begin" and "end" of a run, "again" of a package.
 type event struct {
 	Action     string
 	Package    string  `json:",omitempty"`
@@ -58,8 +59,25 @@ func (r *recorder) Close() error {
 	return nil
 }
 
+// failures are the packages that have failed, and whether one of them did in a way that a second try must not excuse.
+type failures struct {
+	packages []string
+	final    bool
+}
+
+var final = regexp.MustCompile(`^\s*(panic: |fatal error: |WARNING: DATA RACE|testing.go:\d+: race detected)|\[build failed\]`)
+
+func (f *failures) note(e event) {
+	switch {
+	case e.Action == "fail" && e.Test == "":
+		f.packages = append(f.packages, e.Package)
+	case e.Action == "output" && final.MatchString(e.Output), e.Action == "build-fail":
+		f.final = true
+	}
+}
+
 // follow records and prints a stream of events. What is no event, such as a linker's message, is shown as it stands.
-func follow(in io.Reader, w *recorder, p *printer) error {
+func follow(in io.Reader, w *recorder, p *printer, f *failures) error {
 	lines := bufio.NewReader(in)
 	for {
 		line, err := lines.ReadString('\n')
@@ -72,6 +90,7 @@ func follow(in io.Reader, w *recorder, p *printer) error {
 					return err
 				}
 				p.show(e)
+				f.note(e)
 			}
 		}
 		if errors.Is(err, io.EOF) {
