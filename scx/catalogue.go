@@ -73,6 +73,8 @@ type Entry struct {
 	Notes             []string
 	// Ops is its own name within the kernel's root/ops; empty when unknown.
 	Ops string
+
+	file fileID // of a usable one
 }
 
 // NewCatalogue makes a catalogue. It returns every relative path as an error.
@@ -204,7 +206,7 @@ func (c *Catalogue) find(ctx context.Context, name string) Entry {
 		e.WhyNot, e.Remedy = refusal.why, refusal.remedy
 		return e
 	}
-	e.Path, e.Installed, e.Usable = file.path, true, true
+	e.Path, e.Installed, e.Usable, e.file = file.path, true, true, file
 	if flag != "" {
 		v := c.version(ctx, file, flag)
 		e.Version, e.Note = v.text, v.note

@@ -79,21 +79,40 @@ func (k *fakeKernel) state() string {
 }
 
 // scheduler installs a script that registers under ops after body has run, and
-// stays until SIGTERM.
+// stays until SIGTERM. As real loaders do, it looks at the kernel's state, then
+// makes a link: body may do that much with "link".
 func (k *fakeKernel) scheduler(name, ops, body string) {
 	k.t.Helper()
 	install(k.t, k.bin, name, fmt.Sprintf(`[ "$1" = --version ] && { echo %[1]s 1.0.0; exit 0; }
 K=%[2]s
 put() { echo "$2" > "$K/$1.$$" && mv "$K/$1.$$" "$K/$1"; }
+linked=
+link() {
+	[ -n "$linked" ] && return
+	[ "$(cat $K/state)" = disabled ] || { echo "Error: another sched_ext scheduler is already running" >&2; exit 1; }
+	%[5]s %[6]s
+	linked=yes
+}
 leave() { put left yes; put state disabling; rm -rf $K/root $K/owner; put state disabled; echo "EXIT: unregistered from user space"; exit 0; }
 register() {
+	link
 	trap leave TERM
 	put state enabling; mkdir -p $K/root; put root/ops %[3]s; put owner $$; put state enabled
 	put enable_seq $(($(cat $K/enable_seq) + 1))
 }
 %[4]s
 register
-while :; do sleep 0.02; done`, name, k.dir, ops, body))
+while :; do sleep 0.02; done`, name, k.dir, ops, body, self(k.t), linkWord))
+}
+
+// self is the path of this test's binary.
+func self(t *testing.T) string {
+	t.Helper()
+	path, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 func (k *fakeKernel) switcher(o Options) *Switcher {

@@ -7,19 +7,27 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 )
 
 // parentWord makes the test binary a daemon that is there to be killed: it
 // starts the scheduler named after it and prints how far it came.
 const parentWord = "test-parent"
+
+// linkWord makes the test binary a loader at its last step: it asks the kernel for
+// links as loaders do, for tracing and then for struct_ops, with descriptors that
+// are none. It prints each answer. The exit status is 0 if both were the kernel's own.
+const linkWord = "test-link"
 
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 {
@@ -27,11 +35,26 @@ func TestMain(m *testing.M) {
 		case SuperviseWord:
 			// Not os.Exit, with which the race detector waits for a second.
 			syscall.Exit(SuperviseMain(os.Args[2:]))
+		case linkWord:
+			syscall.Exit(makeLinks())
 		case parentWord:
 			parent(os.Args[2], os.Args[3:])
 		}
 	}
 	goleak.VerifyTestMain(m)
+}
+
+func makeLinks() int {
+	code := 0
+	for _, attachType := range []uint32{unix.BPF_TRACE_RAW_TP, unix.BPF_STRUCT_OPS} {
+		attr := [4]uint32{math.MaxUint32, 0, attachType, 0}
+		_, _, errno := unix.Syscall(unix.SYS_BPF, unix.BPF_LINK_CREATE, uintptr(unsafe.Pointer(&attr)), unsafe.Sizeof(attr))
+		fmt.Printf("link of type %d: %v\n", attachType, errno)
+		if errno != unix.EBADF {
+			code = 1
+		}
+	}
+	return code
 }
 
 // parent is the daemon: it stops after the step named and waits for its end.
@@ -41,7 +64,11 @@ func parent(step string, argv []string) {
 		os.Exit(1)
 	}
 	fmt.Println("begin", os.Getpid())
-	p, err := spawn(context.Background(), slog.New(slog.DiscardHandler), argv[0], argv[1:], time.Second)
+	state := noGate
+	if step == "park" {
+		state, argv = argv[0], argv[1:]
+	}
+	p, err := spawn(context.Background(), slog.New(slog.DiscardHandler), state, argv[0], argv[1:], time.Second)
 	if err != nil {
 		fail(err)
 	}
@@ -51,6 +78,12 @@ func parent(step string, argv []string) {
 			fail(err)
 		}
 		fmt.Println("scheduler", p.PID())
+	}
+	if step == "park" {
+		if err := p.park(context.Background(), time.Minute); err != nil {
+			fail(err)
+		}
+		fmt.Println("parked", p.PID())
 	}
 	select {}
 }

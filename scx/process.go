@@ -69,22 +69,25 @@ type process struct {
 	lifeline *os.File
 	ready    chan struct{} // closed when the supervisor waits for its order
 	started  chan error    // one answer to the start order
+	parked   chan struct{} // closed when it is held at its registration
 	done     chan struct{} // closed when nothing of it is left
 	cmd      *exec.Cmd     // the supervisor
 	failure  error         // why it could not be started; valid after done
 
 	mu        sync.Mutex
-	pid       int  // guarded by mu; the scheduler's, 0 before it was started
-	reaped    bool // guarded by mu; group may belong to others now
-	requested bool // guarded by mu
-	exit      Exit // guarded by mu; complete after done
+	pid       int    // guarded by mu; the scheduler's, 0 before it was started
+	reaped    bool   // guarded by mu; group may belong to others now
+	requested bool   // guarded by mu
+	exit      Exit   // guarded by mu; complete after done
+	noGate    string // guarded by mu; why it cannot be held
 }
 
 // spawn starts a supervisor for the scheduler and waits until it is ready for
 // the order to start. Nothing of the scheduler runs yet. grace is how long the
-// scheduler may take to end when the daemon dies. The caller ends it with
+// scheduler may take to end when the daemon dies. state is the kernel's state
+// file for one behind a [gate], or [noGate]. The caller ends it with
 // abandon, or with terminate and kill, and waits for done.
-func spawn(ctx context.Context, log *slog.Logger, path string, args []string, grace time.Duration) (*process, error) {
+func spawn(ctx context.Context, log *slog.Logger, state, path string, args []string, grace time.Duration) (*process, error) {
 	p := &process{
 		path:    path,
 		args:    args,
@@ -92,6 +95,7 @@ func spawn(ctx context.Context, log *slog.Logger, path string, args []string, gr
 		out:     &output{log: log},
 		ready:   make(chan struct{}),
 		started: make(chan error, 1),
+		parked:  make(chan struct{}),
 		done:    make(chan struct{}),
 	}
 	var files []*os.File
@@ -115,7 +119,7 @@ func spawn(ctx context.Context, log *slog.Logger, path string, args []string, gr
 	}
 	// This executable as it runs, even if the file was replaced meanwhile.
 	p.cmd = exec.Command("/proc/self/exe")
-	p.cmd.Args = append([]string{"autosa", SuperviseWord, grace.String(), path}, args...)
+	p.cmd.Args = append([]string{"autosa", SuperviseWord, grace.String(), state, path}, args...)
 	p.cmd.Env = append(cleanEnv(), "GOMAXPROCS=1", "GOTRACEBACK=single")
 	p.cmd.Dir = "/"
 	p.cmd.Stdout, p.cmd.Stderr = outW, outW
@@ -215,6 +219,14 @@ func (p *process) follow(reports io.Reader) *ended {
 			p.pid = r.Started
 			p.mu.Unlock()
 			answer(nil)
+		case r.Parked:
+			close(p.parked) // told once
+		case r.NoGate != "":
+			p.mu.Lock()
+			p.noGate = r.NoGate
+			p.mu.Unlock()
+			p.failure = &gateError{why: r.NoGate}
+			answer(p.failure)
 		case r.Failed != "":
 			p.failure = errors.New(r.Failed)
 			answer(p.failure)
@@ -235,6 +247,36 @@ func (p *process) start(ctx context.Context) error {
 		return ctx.Err()
 	}
 }
+
+// park waits, after start, until the scheduler is held at its registration. Where
+// it cannot be held the error is a [*gateError]; it then ends by itself.
+func (p *process) park(ctx context.Context, limit time.Duration) error {
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-p.parked:
+		return nil
+	case <-p.done:
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.noGate != "" {
+			return &gateError{why: p.noGate}
+		}
+		return fmt.Errorf("%w: %s", ErrExited, p.exit)
+	case <-timer.C:
+		return fmt.Errorf("%w: it has not come to its registration after %v", ErrTimeout, limit)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// open lets a held scheduler register.
+func (p *process) open() { p.send(cmdOpen) }
+
+// gateError is why a scheduler cannot be held at its registration.
+type gateError struct{ why string }
+
+func (e *gateError) Error() string { return "it cannot be held before its registration: " + e.why }
 
 // send gives the supervisor an order. If it is gone, so is the scheduler.
 func (p *process) send(order byte) { _, _ = p.lifeline.Write([]byte{order}) }

@@ -22,7 +22,7 @@ import (
 // begin spawns and starts a program, and ends it with the test.
 func begin(t *testing.T, path string, args ...string) (*process, error) {
 	t.Helper()
-	p, err := spawn(t.Context(), testLog(t), path, args, time.Second)
+	p, err := spawn(t.Context(), testLog(t), noGate, path, args, time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -234,7 +234,7 @@ func TestSupervisorPassesOnASignalFromOutside(t *testing.T) {
 }
 
 func TestSupervisorRefusesToBeRunByHand(t *testing.T) {
-	out, err := exec.Command("/proc/self/exe", SuperviseWord, "1s", "/bin/sleep", "1000").CombinedOutput()
+	out, err := exec.Command("/proc/self/exe", SuperviseWord, "1s", noGate, "/bin/sleep", "1000").CombinedOutput()
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) || exit.ExitCode() != 2 || !strings.Contains(string(out), "internal") {
 		t.Errorf("got %v: %s", err, out)
@@ -243,7 +243,7 @@ func TestSupervisorRefusesToBeRunByHand(t *testing.T) {
 
 func TestUnstartedProcessIsNeverStarted(t *testing.T) {
 	mark := filepath.Join(t.TempDir(), "ran")
-	p, err := spawn(t.Context(), testLog(t), "/bin/touch", []string{mark}, time.Second)
+	p, err := spawn(t.Context(), testLog(t), noGate, "/bin/touch", []string{mark}, time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -348,7 +348,7 @@ func TestKilledSupervisorLeavesNothingThoughTheDaemonCannotAct(t *testing.T) {
 func TestSpawnGivesUpWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if p, err := spawn(ctx, testLog(t), "/bin/sleep", []string{"1000"}, time.Second); err == nil {
+	if p, err := spawn(ctx, testLog(t), noGate, "/bin/sleep", []string{"1000"}, time.Second); err == nil {
 		// Ready before the context was looked at: as good.
 		p.abandon()
 		<-p.done

@@ -33,6 +33,7 @@ const (
 // Commands on the lifeline, a byte each.
 const (
 	cmdStart     = 'S'
+	cmdOpen      = 'O' // let the scheduler register
 	cmdTerminate = 'T'
 	cmdKill      = 'K'
 )
@@ -42,6 +43,8 @@ type report struct {
 	Ready   bool   `json:"ready,omitempty"`
 	Started int    `json:"started,omitempty"` // the scheduler's PID
 	Failed  string `json:"failed,omitempty"`  // why it could not be executed
+	NoGate  string `json:"no_gate,omitempty"` // why it cannot be held; it is not started, or killed
+	Parked  bool   `json:"parked,omitempty"`  // it is held right before its registration
 	Ended   *ended `json:"ended,omitempty"`
 }
 
@@ -51,8 +54,13 @@ type ended struct {
 	Signal int `json:"signal,omitempty"`
 }
 
+// noGate stands for the path of the kernel's state file where a supervisor is to
+// start its scheduler without a gate.
+const noGate = "-"
+
 // SuperviseMain is a scheduler's supervisor: args are a grace period, the
-// scheduler's path and its arguments. It returns the process's exit code.
+// kernel's state file for a scheduler behind a [gate], the scheduler's path and
+// its arguments. It returns the process's exit code.
 //
 // A scheduler must not outlive its daemon, and the daemon may be killed at any
 // instruction. The supervisor leads a session of its own and holds the reading
@@ -77,10 +85,11 @@ type ended struct {
 // in the same instant while the scheduler runs below a wrapper: only the cgroup
 // (KillMode in the systemd unit) covers that.
 func SuperviseMain(args []string) int {
-	// For the life of the process: the parent-death signal follows this thread.
+	// For the life of the process: the parent-death signal follows this thread, and
+	// the gate is its own.
 	runtime.LockOSThread()
 
-	if len(args) < 2 || !isPipe(lifelineFD) || !isPipe(reportFD) || unix.Getpgrp() != os.Getpid() {
+	if len(args) < 3 || !isPipe(lifelineFD) || !isPipe(reportFD) || unix.Getpgrp() != os.Getpid() {
 		fmt.Fprintf(os.Stderr, "autosa %s is internal: the daemon runs it.\n", SuperviseWord)
 		return 2
 	}
@@ -97,7 +106,8 @@ func SuperviseMain(args []string) int {
 	}
 	s := &supervisor{
 		grace:    grace,
-		argv:     args[1:],
+		state:    args[1],
+		argv:     args[2:],
 		report:   json.NewEncoder(os.NewFile(reportFD, "report")),
 		commands: make(chan byte),
 		signals:  make(chan os.Signal, 8),
@@ -115,11 +125,16 @@ func SuperviseMain(args []string) int {
 
 type supervisor struct {
 	grace    time.Duration
+	state    string // the kernel's state file, or noGate
 	argv     []string
 	report   *json.Encoder
 	commands chan byte // closed when the daemon is gone
 	signals  chan os.Signal
 	asked    bool // SIGTERM was sent
+
+	gate *gate  // nil without one
+	held uint64 // the call that is held; 0: none
+	open bool   // nothing is held any more
 }
 
 // tell reports to the daemon. A daemon that is gone does not mind.
@@ -146,6 +161,15 @@ func (s *supervisor) run() int {
 	case <-s.signals:
 		s.tell(report{Failed: "the supervisor was told to end"})
 		return 0
+	}
+	var calls chan call
+	if s.state != noGate {
+		var err error
+		if s.gate, err = newGate(s.state); err != nil {
+			s.tell(report{NoGate: err.Error()})
+			return 0
+		}
+		calls = s.gate.calls
 	}
 	child, err := os.StartProcess(s.argv[0], s.argv, &os.ProcAttr{
 		Dir:   "/",
@@ -178,10 +202,17 @@ func (s *supervisor) run() int {
 				s.commands = nil
 				s.terminate()
 				kill = time.After(s.grace)
+			case c == cmdOpen:
+				s.letGo()
 			case c == cmdTerminate:
 				s.terminate()
 			case c == cmdKill:
 				_ = child.Kill() // gone already is as good
+			}
+		case c := <-calls:
+			if err := s.answer(c); err != nil {
+				s.tell(report{NoGate: err.Error()})
+				_ = child.Kill()
 			}
 		case <-s.signals:
 			// Our own reaches the whole group, and this process in it: what was asked
@@ -196,11 +227,48 @@ func (s *supervisor) run() int {
 	}
 }
 
-// terminate asks the whole group, once: this process is in it too.
+// answer holds the call that registers the scheduler, the first time, and lets
+// all others through: a scheduler may register itself anew later.
+func (s *supervisor) answer(c call) error {
+	switch {
+	case c.err != nil:
+		return c.err
+	case c.registers && s.asked:
+		s.gate.deny(c.id)
+	case !c.registers || s.open:
+		s.gate.allow(c.id)
+	case s.held != 0:
+		s.held = c.id // a signal interrupted it, and it was made again
+	default:
+		s.held = c.id
+		if err := s.gate.show(); err != nil {
+			return fmt.Errorf("show %s: %w", s.state, err)
+		}
+		s.tell(report{Parked: true})
+	}
+	return nil
+}
+
+// letGo opens the gate.
+func (s *supervisor) letGo() {
+	s.open = true
+	if s.gate != nil && s.held != 0 {
+		s.gate.allow(s.held)
+		s.held = 0
+	}
+}
+
+// terminate asks the whole group, once: this process is in it too. What is held
+// fails.
 func (s *supervisor) terminate() {
-	if !s.asked {
-		s.asked = true
-		_ = unix.Kill(0, unix.SIGTERM)
+	if s.asked {
+		return
+	}
+	s.asked = true
+	_ = unix.Kill(0, unix.SIGTERM)
+	if s.held != 0 {
+		s.gate.deny(s.held)
+		s.held = 0
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"time"
 )
 
@@ -23,12 +24,15 @@ type swap struct {
 	gone    time.Time
 }
 
-// Switch puts t in charge: the old scheduler is stopped, then the new one
-// started, and the kernel asked until it confirms. It returns when that is
-// proved, or undone.
+// Switch puts t in charge. Where there is an old scheduler of autosa's, the new
+// one is first loaded and verified behind a [gate], then the old one is stopped,
+// the gate opened, and the kernel asked until it confirms. A scheduler that
+// cannot be held is started after the old one was stopped; [Result] says why. It
+// returns when the swap is proved, or undone.
 //
 // Everything that can be known beforehand is checked before the old scheduler is
-// touched. If the new one does not come up, the old one is started again with
+// touched: whether the new one loads, too. If the new one does not come up, the
+// old one is started again with
 // its arguments; if that fails too, or there was none, EEVDF remains. The error
 // is then a [*SwitchError] that says what is in charge. ErrBusy, ErrClosed and
 // what a caller asked wrongly ([*UnknownError], ErrBadArgs) come as they are.
@@ -83,36 +87,122 @@ func (w *swap) run(ctx context.Context) (Result, error) {
 		return w.done(res)
 	}
 
-	// The new one's supervisor is made first: should that fail, nothing has changed.
+	// The new one is made ready first: should that fail, nothing has changed.
 	var next *running
 	if w.target.Name != EEVDF {
-		if next, err = w.spawn(ctx, w.target, w.entry); err != nil {
-			return w.fail(ctx, res, nil, err)
+		if next, res.Ungated, err = w.prepare(ctx); err != nil {
+			return w.fail(ctx, res, next, err)
 		}
 	}
 	if err := ctx.Err(); err != nil {
 		return w.fail(ctx, res, next, err)
 	}
-	if w.old != nil {
+	var up time.Time
+	var upErr error
+	bring := func() {
+		if next != nil {
+			up, upErr = w.bring(ctx, next, PhaseStarting, PhaseVerifying)
+		}
+	}
+	if w.old == nil {
+		bring()
+	} else {
 		w.enter(PhaseStopping)
 		// Not cut short: a stop is bounded, and ends in a defined state.
-		if w.gone, err = w.stop(context.WithoutCancel(ctx), w.old); err != nil {
+		if w.gone, err = w.stopThen(context.WithoutCancel(ctx), w.old, bring); err != nil && up.IsZero() {
 			return w.fail(ctx, res, next, fmt.Errorf("stop %s: %w", w.old.target.Name, err))
+		}
+		if err != nil {
+			w.log.Error("the scheduler before is out of charge and its process stays", "scheduler", w.old.target.Name, "err", err)
 		}
 		w.stopped = true
 	}
-	if next == nil {
-		return w.done(res)
+	if upErr != nil {
+		return w.fail(ctx, res, next, upErr)
 	}
-	up, err := w.bring(ctx, next, PhaseStarting, PhaseVerifying)
-	if err != nil {
-		return w.fail(ctx, res, next, err)
-	}
-	if w.old != nil {
+	if w.old != nil && next != nil {
 		res.Gap = up.Sub(w.gone)
 	}
 	return w.done(res)
 }
+
+// parkTries is how often a scheduler is loaded again because CPUs came or went
+// while it was held: the kernel would refuse it.
+const parkTries = 3
+
+// prepare makes the new scheduler ready: loaded and held behind a gate where
+// there is an old one, else and where it cannot be held with just its supervisor
+// waiting for the order to start. ungated is then why. On an error the caller
+// retires next, if there is one.
+func (w *swap) prepare(ctx context.Context) (next *running, ungated string, err error) {
+	if w.old == nil {
+		next, err = w.spawn(ctx, w.target, w.entry, noGate)
+		return next, "", err
+	}
+	w.mu.Lock()
+	ungated = w.ungated[w.entry.file]
+	w.mu.Unlock()
+	for try := 1; ungated == ""; try++ {
+		before, err := w.kernel.Read()
+		if err != nil {
+			return nil, "", err
+		}
+		if next, err = w.spawn(ctx, w.target, w.entry, w.stateFile); err != nil {
+			return nil, "", err
+		}
+		w.enter(PhaseLoading)
+		if err = next.proc.start(ctx); err == nil {
+			w.log.Debug("scheduler started behind the gate", "scheduler", next.target.Name, "pid", next.proc.PID(), "args", next.target.Args)
+			err = next.proc.park(ctx, w.opt.ReadyTimeout)
+		}
+		if why := notHeld(next.proc, err); why != "" {
+			w.log.Warn("scheduler cannot be loaded beside another one, stopping that first", "scheduler", next.target.Name, "why", why)
+			if err := w.retire(next, false); err != nil {
+				return nil, "", err
+			}
+			ungated = why
+			w.mu.Lock()
+			w.ungated[w.entry.file] = why
+			w.mu.Unlock()
+			break
+		}
+		if err != nil {
+			return next, "", err
+		}
+		after, err := w.kernel.Read()
+		if err != nil || after.HotplugSeq == before.HotplugSeq {
+			return next, "", err
+		}
+		if try == parkTries {
+			return next, "", fmt.Errorf("%w: CPUs came or went each of %d times that it was loaded", ErrTimeout, try)
+		}
+		w.log.Info("CPUs have come or gone, loading the scheduler anew", "scheduler", next.target.Name)
+		if err := w.retire(next, false); err != nil {
+			return nil, "", err
+		}
+	}
+	next, err = w.spawn(ctx, w.target, w.entry, noGate)
+	return next, ungated, err
+}
+
+// notHeld is why a scheduler must be started after the old one was stopped, as
+// it showed: there is no gate here, or it did not come to the gate because
+// another scheduler is in charge. Empty if it was held, and when it would fail
+// anyhow.
+func notHeld(p *process, err error) string {
+	var g *gateError
+	if errors.As(err, &g) {
+		return g.why
+	}
+	if errors.Is(err, ErrExited) && busy.MatchString(p.out.text()) {
+		return "it looks for another scheduler before it registers: " + p.ending().Complaint
+	}
+	return ""
+}
+
+// busy is how loaders say that another scheduler is in charge: EBUSY, or their own
+// words.
+var busy = regexp.MustCompile(`(?i)resource busy|EBUSY|os error 16\b|already (running|loaded|enabled|active|attached)|another sched`)
 
 // preflight checks what can be checked before anything is touched. unchanged is
 // true when there is nothing to do.
@@ -157,16 +247,17 @@ func (w *swap) preflight(ctx context.Context) (unchanged bool, err error) {
 }
 
 // spawn makes a scheduler's supervisor. The scheduler itself is not started yet.
-func (s *Switcher) spawn(ctx context.Context, t Target, e Entry) (*running, error) {
+func (s *Switcher) spawn(ctx context.Context, t Target, e Entry, state string) (*running, error) {
 	log := s.log.With("scheduler", t.Name)
-	p, err := spawn(ctx, log, e.Path, t.Args, min(s.opt.StopTimeout, 2*time.Second))
+	p, err := spawn(ctx, log, state, e.Path, t.Args, min(s.opt.StopTimeout, 2*time.Second))
 	if err != nil {
 		return nil, err
 	}
-	return &running{target: t, entry: e, proc: p}, nil
+	return &running{target: t, entry: e, proc: p, held: state != noGate}, nil
 }
 
-// bring starts a spawned scheduler and waits for the kernel's proof that it is in
+// bring starts a spawned scheduler, or opens the gate of one that is held, and
+// waits for the kernel's proof that it is in
 // charge. up is when the kernel first said enabled. On an error the caller
 // retires next.
 func (w *swap) bring(ctx context.Context, next *running, starting, verifying Phase) (up time.Time, err error) {
@@ -178,12 +269,19 @@ func (w *swap) bring(ctx context.Context, next *running, starting, verifying Pha
 		return up, &ForeignError{Ops: before.Ops, State: before.State}
 	}
 	w.mu.Lock()
-	w.pending = next
+	opened := next.held
+	w.pending, next.held = next, false
 	w.mu.Unlock()
 
+	if opened {
+		next.proc.open()
+		starting, verifying = PhaseOpening, PhaseOpening
+	}
 	w.enter(starting)
-	if err := next.proc.start(ctx); err != nil {
-		return up, fmt.Errorf("start %s: %w", next.target.Name, err)
+	if !opened {
+		if err := next.proc.start(ctx); err != nil {
+			return up, fmt.Errorf("start %s: %w", next.target.Name, err)
+		}
 	}
 	w.log.Debug("scheduler started", "scheduler", next.target.Name, "pid", next.proc.PID(), "args", next.target.Args)
 	w.enter(verifying)
@@ -323,7 +421,7 @@ func (w *swap) goBack(ctx context.Context) error {
 	if !e.Usable {
 		return &UnusableError{Scheduler: e.Name, Why: e.WhyNot, Remedy: e.Remedy}
 	}
-	again, err := w.spawn(ctx, old, e)
+	again, err := w.spawn(ctx, old, e, noGate)
 	if err != nil {
 		return err
 	}

@@ -43,6 +43,8 @@ type Switcher struct {
 	kernel Kernel
 	log    *slog.Logger
 	host   Host // what preflight looks at
+	// stateFile is the kernel's, which a gate hides.
+	stateFile string
 
 	// token is taken by the swap under way, and for good by Close.
 	token  chan struct{}
@@ -57,6 +59,9 @@ type Switcher struct {
 	closed  bool     // guarded by mu
 	ending  int      // guarded by mu; ended by themselves, their events not sent yet
 	seen    sighting // guarded by mu
+	// ungated has the schedulers, by version of their file, that were seen not to
+	// load behind a gate, and why. Guarded by mu.
+	ungated map[fileID]string
 }
 
 // sighting is what was in charge at the last look.
@@ -79,6 +84,7 @@ type running struct {
 	seq      uint64    // enable_seq when it was last proved; 0 before
 	since    time.Time // when it was first proved
 	stopping bool      // its end is ordered, no event
+	held     bool      // behind a gate: nothing that the kernel says is about it
 	outrun   bool      // another manager's scheduler was registered before it
 }
 
@@ -117,6 +123,9 @@ func NewSwitcher(o Options) (*Switcher, error) {
 		host:   Host{Sys: o.Kernel.Root},
 		token:  make(chan struct{}, 1),
 		events: make(chan Event, eventBuffer),
+
+		stateFile: o.Kernel.path("state"),
+		ungated:   make(map[fileID]string),
 	}
 	s.life, s.quit = context.WithCancel(context.Background())
 	return s, nil
@@ -145,7 +154,7 @@ func (s *Switcher) attribute(ks KernelState) InCharge {
 	switch {
 	case !ks.Supported || ks.State == StateDisabled:
 		in.Owner = OwnerKernel
-	case s.current != nil && s.owns(s.current, ks):
+	case s.current != nil && !(s.current.stopping && s.pending != nil) && s.owns(s.current, ks):
 		ours = s.current
 	case s.pending != nil && s.owns(s.pending, ks):
 		ours = s.pending

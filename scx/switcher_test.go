@@ -16,6 +16,7 @@ import (
 )
 
 func TestSwitchPutsOneAfterAnotherInCharge(t *testing.T) {
+	needGate(t)
 	k := newFakeKernel(t)
 	k.scheduler("scx_rusty", "rusty_1.0.0_x", "")
 	k.scheduler("scx_lavd", "lavd_1.0.0_x", "")
@@ -56,18 +57,23 @@ func TestSwitchPutsOneAfterAnotherInCharge(t *testing.T) {
 	if res := mustSwitch(t, s, EEVDF); !res.Unchanged {
 		t.Errorf("%+v", res)
 	}
-	want := "preflight starting verifying enabled preflight stopping starting verifying enabled"
+	want := "preflight starting verifying enabled preflight loading stopping opening enabled preflight enabled preflight loading stopping opening enabled preflight stopping enabled"
 	if got := strings.Join(phases, " "); !strings.HasPrefix(got, want) {
 		t.Errorf("phases %s", got)
 	}
 }
 
 func TestSwitchThatFailsReturnsToThePreviousWithItsArguments(t *testing.T) {
+	needGate(t)
 	k := newFakeKernel(t)
 	k.scheduler("scx_rusty", "rusty_1.0.0_x", "")
+	// While they load; and, once they may register.
 	k.scheduler("scx_lavd", "lavd_1.0.0_x", `echo "Error: no such luck" >&2; exit 1`)
 	k.scheduler("scx_flash", "flash_1.0.0_x", "exec sleep 1000")
 	k.scheduler("scx_bpfland", "bpfland_1.0.0_x", `trap "" TERM; while :; do sleep 0.02; done`)
+	k.scheduler("scx_tickless", "tickless_1.0.0_x", `link; echo "Error: no such luck" >&2; exit 1`)
+	k.scheduler("scx_rustland", "rustland_1.0.0_x", "link; exec sleep 1000")
+	k.scheduler("scx_beerland", "beerland_1.0.0_x", `trap "" TERM; link; while :; do sleep 0.02; done`)
 	install(t, k.bin, "scx_cosmos", "true")
 	if err := os.Chmod(filepath.Join(k.bin, "scx_cosmos"), 0o644); err != nil {
 		t.Fatal(err)
@@ -80,11 +86,14 @@ func TestSwitchThatFailsReturnsToThePreviousWithItsArguments(t *testing.T) {
 		text  string
 		kept  bool // not even stopped
 	}{
-		"lavd":    {ErrExited, PhaseVerifying, "exited with status 1: Error: no such luck", false},
-		"flash":   {ErrTimeout, PhaseVerifying, "the kernel says disabled", false},
-		"bpfland": {ErrTimeout, PhaseVerifying, "in charge: scx_rusty", false},
-		"cosmos":  {ErrUnusable, PhasePreflight, "not executable", true},
-		"p2dq":    {ErrUnusable, PhasePreflight, "not installed", true},
+		"lavd":     {ErrExited, PhaseLoading, "exited with status 1: Error: no such luck", true},
+		"flash":    {ErrTimeout, PhaseLoading, "not come to its registration", true},
+		"bpfland":  {ErrTimeout, PhaseLoading, "in charge: scx_rusty", true},
+		"tickless": {ErrExited, PhaseOpening, "exited with status 1: Error: no such luck", false},
+		"rustland": {ErrTimeout, PhaseOpening, "the kernel says disabled", false},
+		"beerland": {ErrTimeout, PhaseOpening, "in charge: scx_rusty", false},
+		"cosmos":   {ErrUnusable, PhasePreflight, "not executable", true},
+		"p2dq":     {ErrUnusable, PhasePreflight, "not installed", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := inCharge(t, s)
@@ -100,7 +109,7 @@ func TestSwitchThatFailsReturnsToThePreviousWithItsArguments(t *testing.T) {
 			if kept := in.PID == before.PID; kept != c.kept {
 				t.Errorf("kept: %v", kept)
 			}
-			if c.phase == PhaseVerifying && failed.Exit == nil {
+			if c.phase != PhasePreflight && failed.Exit == nil {
 				t.Error("no exit")
 			}
 		})
@@ -110,7 +119,7 @@ func TestSwitchThatFailsReturnsToThePreviousWithItsArguments(t *testing.T) {
 func TestSwitchThatFailsTwiceEndsOnEEVDF(t *testing.T) {
 	k := newFakeKernel(t)
 	k.scheduler("scx_rusty", "rusty_1.0.0_x", `[ -e $K/once ] && exit 7; touch $K/once`)
-	k.scheduler("scx_lavd", "lavd_1.0.0_x", "exit 1")
+	k.scheduler("scx_lavd", "lavd_1.0.0_x", "link; exit 1")
 	s := k.switcher(Options{})
 	mustSwitch(t, s, "rusty")
 	_, err := s.Switch(t.Context(), Target{Name: "lavd"})
@@ -202,9 +211,9 @@ func TestForeignSchedulerIsNeverTouched(t *testing.T) {
 func TestForeignSchedulerThatComesDuringTheSwapIsLeftInCharge(t *testing.T) {
 	k := newFakeKernel(t)
 	k.scheduler("scx_rusty", "rusty_1.0.0_x", "")
-	k.scheduler("scx_lavd", "lavd_1.0.0_x", "sleep 1000")
+	k.scheduler("scx_lavd", "lavd_1.0.0_x", "link; sleep 1000")
 	s := k.switcher(Options{Progress: func(p Progress) {
-		if p.Phase == PhaseVerifying && p.Target.Name == "scx_lavd" && k.state() == "disabled" {
+		if (p.Phase == PhaseVerifying || p.Phase == PhaseOpening) && p.Target.Name == "scx_lavd" && k.state() == "disabled" {
 			k.enable("p2dq_1.0.0_x", 5)
 		}
 	}})
@@ -248,21 +257,25 @@ func TestOnlyOneSwapRunsAtATime(t *testing.T) {
 
 func TestCancelledSwapEndsInADefinedState(t *testing.T) {
 	for _, c := range []struct {
-		phase Phase
-		want  string
+		phase   Phase
+		want    string
+		ungated bool
 	}{
-		{PhasePreflight, "scx_rusty"}, // nothing was touched
-		{PhaseStopping, EEVDF},
-		{PhaseStarting, EEVDF},
-		{PhaseVerifying, EEVDF},
-		{PhaseReturning, EEVDF},
+		{phase: PhasePreflight, want: "scx_rusty"}, // nothing was touched
+		{phase: PhaseLoading, want: "scx_rusty"},
+		{phase: PhaseStopping, want: EEVDF},
+		{phase: PhaseOpening, want: EEVDF},
+		{phase: PhaseStarting, want: EEVDF, ungated: true},
+		{phase: PhaseVerifying, want: EEVDF, ungated: true},
+		{phase: PhaseReturning, want: EEVDF},
 	} {
 		t.Run(string(c.phase), func(t *testing.T) {
+			needGate(t)
 			k := newFakeKernel(t)
 			k.scheduler("scx_rusty", "rusty_1.0.0_x", "")
-			body := "sleep 0.3"
+			body := "sleep 0.3; link; sleep 0.3"
 			if c.phase == PhaseReturning {
-				body = "exit 1"
+				body = "link; exit 1"
 			}
 			k.scheduler("scx_lavd", "lavd_1.0.0_x", body)
 			ctx, cancel := context.WithCancel(t.Context())
@@ -272,6 +285,9 @@ func TestCancelledSwapEndsInADefinedState(t *testing.T) {
 					cancel()
 				}
 			}})
+			if c.ungated {
+				s.stateFile = "/nonexistent/state"
+			}
 			mustSwitch(t, s, "rusty")
 			_, err := s.Switch(ctx, Target{Name: "lavd"})
 			var failed *SwitchError

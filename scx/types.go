@@ -27,7 +27,9 @@ type Phase string
 // PhaseReturning if there was a scheduler before.
 const (
 	PhasePreflight Phase = "preflight" // nothing is touched yet
+	PhaseLoading   Phase = "loading"   // the new one loads behind the gate, the old one is in charge
 	PhaseStopping  Phase = "stopping"  // the old one ends, the kernel's state becomes disabled
+	PhaseOpening   Phase = "opening"   // the new one registers; behind a gate no phase but this follows
 	PhaseStarting  Phase = "starting"  // the new one's program is executed
 	PhaseVerifying Phase = "verifying" // it loads; the kernel has not confirmed it yet
 	PhaseReturning Phase = "returning" // the new one failed, the old one is started again
@@ -58,6 +60,9 @@ type Result struct {
 	// first as enabled, a few milliseconds exact. It is 0 where one of the two is
 	// EEVDF and where the new one did not come up.
 	Gap time.Duration
+	// Ungated is why the new one was not loaded before the old one was stopped;
+	// empty where it was, and where there was no old one.
+	Ungated string
 	// Total is from the order to the confirmation.
 	Total time.Duration
 }

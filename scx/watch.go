@@ -24,6 +24,12 @@ const (
 // at the latest. gone is when the kernel first said so. When ctx ends it is
 // killed at once. On return without an error nothing of it is left.
 func (s *Switcher) stop(ctx context.Context, r *running) (gone time.Time, err error) {
+	return s.stopThen(ctx, r, func() {})
+}
+
+// stopThen is stop, and calls then as soon as the kernel says that r is out of
+// charge: its process may take a while longer to end. It returns after both.
+func (s *Switcher) stopThen(ctx context.Context, r *running, then func()) (gone time.Time, err error) {
 	s.mu.Lock()
 	r.stopping = true
 	s.mu.Unlock()
@@ -31,7 +37,7 @@ func (s *Switcher) stop(ctx context.Context, r *running) (gone time.Time, err er
 	go func() { ended <- s.endProcess(ctx, r) }()
 
 	// sysfs cannot be waited on: look, finely, because the gap is counted from here.
-	look := time.NewTicker(2 * time.Millisecond)
+	look := time.NewTicker(time.Millisecond)
 	defer look.Stop()
 	var limit <-chan time.Time
 	var readErr error
@@ -40,6 +46,7 @@ func (s *Switcher) stop(ctx context.Context, r *running) (gone time.Time, err er
 			var loaded bool
 			if loaded, readErr = s.loaded(r, running); readErr == nil && !loaded {
 				gone = time.Now()
+				then()
 			}
 		}
 		if !running && !gone.IsZero() {
@@ -79,7 +86,7 @@ func (s *Switcher) loaded(r *running, alive bool) (bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case !ks.Supported || ks.State == StateDisabled:
+	case !ks.Supported || ks.State == StateDisabled || r.held:
 		return false, nil
 	case alive:
 		return true, nil
