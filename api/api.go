@@ -293,6 +293,8 @@ type Swap struct {
 	// GapSeconds is how long tasks ran on EEVDF between the two, as seen from
 	// user space; 0 where one of the two is EEVDF.
 	GapSeconds float64 `json:"gap_seconds"`
+	// Ungated is why To was not loaded until From was stopped; empty where it was.
+	Ungated string `json:"ungated,omitempty"`
 	// TotalSeconds is from the order to the confirmation.
 	TotalSeconds float64 `json:"total_seconds"`
 	Error        string  `json:"error,omitempty"`

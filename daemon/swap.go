@@ -150,7 +150,7 @@ func (o *outcome) record(st api.Status, now time.Time) api.Swap {
 		Time: now, From: o.swap.from, To: o.swap.decision.Arm.Scheduler, Args: list(o.swap.decision.Arm.Args),
 		Cause: "auto", Reasons: list(o.swap.decision.Reasons), OK: o.err == nil,
 		InCharge: st.Scheduler.Name, Ops: st.Scheduler.Ops, EnableSeq: st.Kernel.EnableSeq,
-		GapSeconds: o.result.Gap.Seconds(), TotalSeconds: now.Sub(o.swap.began).Seconds(),
+		GapSeconds: o.result.Gap.Seconds(), Ungated: o.result.Ungated, TotalSeconds: now.Sub(o.swap.began).Seconds(),
 	}
 	if o.swap.decision.Manual {
 		rec.Cause = "manual"

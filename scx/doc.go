@@ -14,6 +14,12 @@
 //     before, else to EEVDF, when the new one does not come up.
 //   - [Preflight] checks what this machine allows, for people to read.
 //
+// # The gap between two schedulers
+//
+// The kernel has one scheduler at a time, and unregisters the one before it
+// registers the next. The next is loaded and verified beforehand, and held at its
+// last step: see gate.go.
+//
 // # What is left behind when autosa dies
 //
 // Nothing. A scheduler runs under a supervisor process, this same executable

@@ -193,6 +193,9 @@ func (p page) swap(b *strings.Builder, st api.Status) {
 	if s.GapSeconds > 0 {
 		took += ", gap " + span(s.GapSeconds)
 	}
+	if s.Ungated != "" {
+		took += ", loaded after the old one was stopped"
+	}
 	p.field(b, "Swaps", "%s; the last %s ago: %s → %s (%s) %s, %s", total, age(p.now.Sub(s.Time)), clean(s.From), command(s.To, s.Args),
 		clean(s.Cause), outcome, took)
 	if s.Error != "" {

@@ -104,6 +104,9 @@ func (a *app) sayResult(r api.SwitchResult) {
 	if r.Swap.GapSeconds > 0 {
 		gap = fmt.Sprintf(", %s of them without either", span(r.Swap.GapSeconds))
 	}
+	if r.Swap.Ungated != "" {
+		gap += fmt.Sprintf(" (it could not be loaded beforehand: %s)", clean(r.Swap.Ungated))
+	}
 	fmt.Fprintf(a.stdout, "%s is in charge, after %s in %s%s; it stays until `autosa auto`\n",
 		command(r.Swap.To, r.Swap.Args), clean(r.Swap.From), span(r.Swap.TotalSeconds), gap)
 }
