@@ -121,6 +121,9 @@ func TestVMAutoFollowsTheWorkload(t *testing.T) {
 		}) {
 			t.Errorf("swap %d: %v led to it because %q, want one of %v", i, s.load, st.LastSwap.Reasons, s.classes)
 		}
+		if st.LastSwap.Ungated != "" {
+			t.Errorf("swap %d: %s was not loaded before %s was stopped: %s", i, s.name, st.LastSwap.From, st.LastSwap.Ungated)
+		}
 		if !st.LastSwap.OK || st.LastSwap.Cause != "auto" {
 			t.Errorf("swap %d: %+v, want a confirmed automatic swap", i, st.LastSwap)
 		}
