@@ -88,18 +88,18 @@ func hideState(path string) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
 		return fmt.Errorf("make mounts slaves: %w", err)
 	}
-	real, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+	below, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
-	defer unix.Close(real)
+	defer unix.Close(below)
 	dir := filepath.Dir(path)
 	if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=755,size=64k"); err != nil {
 		return fmt.Errorf("mount tmpfs: %w", err)
 	}
 	err = os.WriteFile(path, []byte(StateDisabled+"\n"), 0o444)
 	if err == nil {
-		err = unix.Mount(path, fmt.Sprintf("/proc/self/fd/%d", real), "", unix.MS_BIND, "")
+		err = unix.Mount(path, fmt.Sprintf("/proc/self/fd/%d", below), "", unix.MS_BIND, "")
 	}
 	if e := unix.Unmount(dir, unix.MNT_DETACH); e != nil {
 		err = errors.Join(err, fmt.Errorf("unmount tmpfs: %w", e))
