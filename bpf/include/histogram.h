@@ -11,11 +11,11 @@
 
 #define NUM_BUCKETS 48
 
-/* For 0 <= v < 16 in half units of the first octave (512 ns), 4 bits each: the bucket. */
+/* The buckets of 0 to 15 times 512 ns, half the first octave: 4 bits each. */
 #define FIRST_BUCKETS 0x5555444433221000ULL
 
-/* Leaves v below the power of two, and counts the buckets of the octaves that it lost. */
-#define HALVE(v, buckets, power, octaves)                                                      \
+/* If v is not below the power of two, it loses octaves, whose buckets are counted. */
+#define LOWER(v, buckets, power, octaves)                                                      \
 	asm volatile("if %0 < %2 goto +2; %0 >>= %3; %1 += %4"                                 \
 		     : "+r"(v), "+r"(buckets)                                                  \
 		     : "i"(power), "i"(octaves), "i"(2 * (octaves)))
@@ -31,13 +31,13 @@ static __always_inline u32 bucket_of(u64 ns)
 	u64 v = ns >> 9, before = 0;
 
 	if (likely(v < 1 << 4))
-		return FIRST_BUCKETS >> 4 * v & 15;
+		return (FIRST_BUCKETS >> (4 * v)) & 15;
 	if (v >= 1 << 25)
 		return NUM_BUCKETS - 1;
-	HALVE(v, before, 1 << 13, 12);
-	HALVE(v, before, 1 << 7, 6);
-	HALVE(v, before, 1 << 4, 3);
-	v = before + (FIRST_BUCKETS >> 4 * v & 15);
+	LOWER(v, before, 1 << 13, 12);
+	LOWER(v, before, 1 << 7, 6);
+	LOWER(v, before, 1 << 4, 3);
+	v = before + ((FIRST_BUCKETS >> (4 * v)) & 15);
 	/* Always so; the verifier wants to see it, the compiler knows better. */
 	opaque(v);
 	return v < NUM_BUCKETS ? v : NUM_BUCKETS - 1;
