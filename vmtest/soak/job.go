@@ -168,6 +168,9 @@ func (j job) judge(text string, ok bool) outcome {
 			}
 		}
 	case strings.Contains(text, j.pass):
+		for _, m := range skippedLine.FindAllStringSubmatch(text, -1) {
+			o.Counted = append(o.Counted, "a part was skipped: "+strings.TrimSpace(m[1]+m[2]))
+		}
 	case skippedLine.MatchString(text):
 		m := skippedLine.FindStringSubmatch(text)
 		o.Result, o.Reason = skipped, strings.TrimSpace(m[1]+m[2])

@@ -94,6 +94,8 @@ func TestOutcomesAreReadFromWhatGoTestPrints(t *testing.T) {
 			"a_test.go:9: 3 is not 4", []string{"3"}},
 		{"did not compile", "# autosa/x\nx.go:1: no\nFAIL\tautosa/x [build failed]\n", here, false, fails, "FAIL\tautosa/x [build failed]", nil},
 		{"skipped", "=== RUN   TestA\n    a_test.go:9: needs root\n--- SKIP: TestA (0.00s)\nPASS\n", here, true, skipped, "needs root", nil},
+		{"skipped in part", "=== RUN   TestA\n    a_test.go:9: needs root\n--- SKIP: TestA (0.00s)\n--- PASS: TestB (0.00s)\nPASS\n", here, true, passed, "",
+			[]string{"a part was skipped: needs root"}},
 		{"no such test", "testing: warning: no tests to run\nPASS\nok  \tautosa/x\t1s [no tests to run]\n", here, true, fails,
 			"nothing was run: the package has no such test", nil},
 		{"in a guest", "        stress_vm_test.go:69: counted: 4 cycles\n    --- PASS: TestMatrix (1s)\n            --- PASS: TestMatrix/6.12/bpf/trace/TestVMA (0.00s)\n",
