@@ -30,6 +30,12 @@ func TestATraceRequestSurvivesItsQuery(t *testing.T) {
 			t.Errorf("%+v, %v; want %+v", got, err, want)
 		}
 	}
+	for _, want := range []RecordRequest{{}, {Events: true}, {Events: true, MinWait: time.Millisecond, Cgroups: []string{"/x y", "a&b"}}} {
+		got, err := ParseRecordRequest(want.Query())
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%+v, %v; want %+v", got, err, want)
+		}
+	}
 	for _, want := range []TasksRequest{{}, {Count: 3, Rhythm: true, Interval: time.Second}} {
 		got, err := ParseTasksRequest(want.Query())
 		if err != nil || got != want {
@@ -72,6 +78,15 @@ func TestBadTraceQueriesAreNamed(t *testing.T) {
 			t.Errorf("%.60s: %v, want an error that says %q", raw, err, says)
 		}
 	}
+	for raw, says := range map[string]string{
+		"events=yes": "events: is 0 or 1", "min_wait=1ms": "go with events", "cgroup=a": "go with events", "events=1&min_wait=-1s": "min-wait: must be from 0",
+		"events=1&cgroup=": "no name of a cgroup", "events=1&pid=1": "pid", "events=1&events=1": "events: given 2 times",
+	} {
+		q, _ := url.ParseQuery(raw)
+		if _, err := ParseRecordRequest(q); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: %v, want an error that says %q", raw, err, says)
+		}
+	}
 	for _, raw := range []string{"count=x", "count=-1", "count=1001", "interval=6s", "rhythm=2", "colour=red"} {
 		q, _ := url.ParseQuery(raw)
 		if r, err := ParseTasksRequest(q); err == nil {
@@ -84,7 +99,7 @@ func TestBadTraceQueriesAreNamed(t *testing.T) {
 func FuzzTraceQuery(f *testing.F) {
 	for _, seed := range []string{
 		"", "pid=1,2&comm=a*&cgroup=/x&min_wait=4ms", "switches=1&all=1", "wakeups=1&every=1s", "block=1&duration=200ms",
-		"pid=,", "comm=%00", "min_wait=9999999h", "pid=4194305", "cgroup=%2e%2e&switches=0", "a=b;c", "count=3&rhythm=1&interval=1ms",
+		"pid=,", "comm=%00", "min_wait=9999999h", "pid=4194305", "cgroup=%2e%2e&switches=0", "a=b;c", "events=1&min_wait=1ms&cgroup=x", "count=3&rhythm=1&interval=1ms",
 	} {
 		f.Add(seed)
 	}
@@ -105,6 +120,11 @@ func FuzzTraceQuery(f *testing.F) {
 			}
 			if len(r.PIDs) > MaxTracePIDs || len(r.Cgroups) > MaxTraceCgroups || len(r.Comm) > MaxCommBytes+1 {
 				t.Errorf("%q: out of bounds: %+v", raw, r)
+			}
+		}
+		if r, err := ParseRecordRequest(q); err == nil {
+			if again, err := ParseRecordRequest(r.Query()); err != nil || again.Events != r.Events || again.MinWait != r.MinWait || !slices.Equal(again.Cgroups, r.Cgroups) {
+				t.Errorf("%q: %+v became %+v, %v", raw, r, again, err)
 			}
 		}
 		if r, err := ParseTasksRequest(q); err == nil {

@@ -42,7 +42,7 @@ func serving() (workload.Sample, error) {
 func tapeOf(b *bench, w *gate) (end func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- b.Record(ctx, w) }()
+	go func() { done <- b.Record(ctx, api.RecordRequest{}, w) }()
 	var once sync.Once
 	end = func() {
 		once.Do(func() {
@@ -205,7 +205,7 @@ func TestSlowTapeLosesRecordsSaysSoAndDelaysNobody(t *testing.T) {
 func TestRecordingEndsWithItsWriterItsContextAndTheDaemon(t *testing.T) {
 	b := newBench(t, benchConfig(t)).run()
 	broken := errors.New("no space left on device")
-	if err := b.Record(context.Background(), writerFunc(func([]byte) (int, error) { return 0, broken })); !errors.Is(err, broken) {
+	if err := b.Record(context.Background(), api.RecordRequest{}, writerFunc(func([]byte) (int, error) { return 0, broken })); !errors.Is(err, broken) {
 		t.Errorf("a writer that fails: %v", err)
 	}
 	given := newGate()
@@ -215,7 +215,7 @@ func TestRecordingEndsWithItsWriterItsContextAndTheDaemon(t *testing.T) {
 		t.Errorf("given up: %+v", sum.Records)
 	}
 	b.end()
-	if err := b.Record(context.Background(), io.Discard); err == nil {
+	if err := b.Record(context.Background(), api.RecordRequest{}, io.Discard); err == nil {
 		t.Error("a recording after the daemon's end")
 	}
 }
