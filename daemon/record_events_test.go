@@ -160,13 +160,15 @@ func TestEventsAreRecordedToTheirTotalHoweverTheRecordingEnds(t *testing.T) {
 		"it is given up":  func(_ *bench, giveUp func()) { giveUp() },
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := newBench(t, benchConfig(t)).run()
+			b := newBench(t, benchConfig(t))
 			ctx, giveUp := context.WithCancel(t.Context())
 			defer giveUp()
 			w, done := newGate(), make(chan error, 1)
 			go func() {
 				done <- b.Record(ctx, api.RecordRequest{Events: true, MinWait: time.Microsecond, Cgroups: []string{"/"}}, w)
 			}()
+			time.Sleep(200 * time.Millisecond) // events are there before the first state can be
+			b.run()
 			events := func() (n uint64) {
 				r, err := recording.NewReader(bytes.NewReader(w.bytes()))
 				for err == nil || errors.Is(err, recording.ErrDamaged) {
