@@ -29,7 +29,8 @@ type eventTape struct {
 	records chan recording.Record // closed when no more come
 	begun   chan struct{}         // closed with the trace's first word
 	gone    chan struct{}         // closed by whoever writes when it does not any more
-	ended   chan error            // the trace's; there is room
+	ended   chan struct{}         // closed when the trace has ended, with err
+	err     error
 	end     context.CancelFunc    // ends the trace: what is left of it still comes
 	budget  eventBudget
 	missing map[int]uint64 // by CPU, since the event of that CPU before
@@ -43,28 +44,26 @@ var errNobodyWrites = errors.New("nobody writes the recording any more")
 // recordEvents begins a trace, and returns when that has begun.
 func (d *Daemon) recordEvents(ctx context.Context, req api.TraceRequest) (*eventTape, error) {
 	t := &eventTape{
-		records: make(chan recording.Record, eventRecords), begun: make(chan struct{}), gone: make(chan struct{}), ended: make(chan error, 1),
+		records: make(chan recording.Record, eventRecords), begun: make(chan struct{}), gone: make(chan struct{}), ended: make(chan struct{}),
 		budget: eventBudget{rate: recordedRate, left: maxRecordedEvents}, missing: make(map[int]uint64),
 	}
 	ctx, t.end = context.WithCancel(ctx)
 	go func() {
 		defer close(t.records)
-		err := d.Trace(ctx, req, t)
-		if err != nil && t.isBegun() {
-			t.broke(err)
+		defer close(t.ended)
+		if t.err = d.Trace(ctx, req, t); t.err != nil && t.isBegun() {
+			t.broke(t.err)
 		}
-		t.ended <- err
 	}()
 	select {
 	case <-t.begun:
 		return t, nil
-	case err := <-t.ended:
-		if err == nil || t.isBegun() { // both came
-			t.ended <- err
+	case <-t.ended:
+		if t.err == nil || t.isBegun() { // both came
 			return t, nil
 		}
 		t.end()
-		return nil, err
+		return nil, t.err
 	}
 }
 

@@ -45,7 +45,7 @@ func (c *Client) stream(ctx context.Context, path string) (io.ReadCloser, error)
 			abandon()
 		}
 	})
-	resp, err := own.do(asking, http.MethodGet, path, nil)
+	resp, err := own.do(asking, http.MethodGet, path, nil) //nolint:bodyclose // the caller does
 	if err != nil {
 		forget()
 		abandon()
