@@ -31,7 +31,7 @@ type eventTape struct {
 	gone    chan struct{}         // closed by whoever writes when it does not any more
 	ended   chan struct{}         // closed when the trace has ended, with err
 	err     error
-	end     context.CancelFunc    // ends the trace: what is left of it still comes
+	end     context.CancelFunc // ends the trace: what is left of it still comes
 	budget  eventBudget
 	missing map[int]uint64 // by CPU, since the event of that CPU before
 	written uint64
