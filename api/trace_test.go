@@ -49,6 +49,7 @@ func TestBadTraceQueriesAreNamed(t *testing.T) {
 		"pid=x":                                 `pid: "x" is no number`,
 		"pid=0":                                 "pid: 0 is no process id",
 		"pid=1,-2":                              "-2 is no process id",
+		"pid=4194305":                           "4194305 is no process id",
 		"pid=" + strings.Repeat("1,", 64) + "1": "65 processes, 64",
 		"comm=0123456789abcdef":                 "16 bytes",
 		"comm=a%00b":                            "NUL",
@@ -133,6 +134,20 @@ func FuzzTraceQuery(f *testing.F) {
 			}
 		}
 	})
+}
+
+// The names are what others read: docs/API.md has them.
+func TestALineOfATraceHasItsDocumentedNames(t *testing.T) {
+	b, err := json.Marshal(TraceEvent{Kind: TraceWait, Slice: &Slice{
+		TraceTask: TraceTask{PID: 1, Comm: "c", Group: "/g"}, TGID: 2, CPU: 3, WaitSeconds: 4, RunSeconds: 5, BlockedSeconds: 6,
+		Before: "new", Left: "sleep", Partial: true, Arrivals: 7, LostBefore: 8, Holder: &TraceTask{PID: 9}, Next: &TraceTask{PID: 10},
+	}, End: &TraceTotal{Events: 1, Lost: 2, LeftOut: 3, Unremembered: 4, Missed: 5}})
+	const want = `{"kind":"wait","time":"0001-01-01T00:00:00Z","slice":{"pid":1,"comm":"c","group":"/g","tgid":2,"cpu":3,` +
+		`"wait_seconds":4,"run_seconds":5,"blocked_seconds":6,"before":"new","left":"sleep","partial":true,"arrivals":7,"lost_before":8,` +
+		`"holder":{"pid":9,"comm":""},"next":{"pid":10,"comm":""}},"end":{"events":1,"lost":2,"left_out":3,"unremembered":4,"missed":5}}`
+	if err != nil || string(b) != want {
+		t.Errorf("%s, %v; want\n%s", b, err, want)
+	}
 }
 
 func TestTheLinesOfATraceSurviveJSON(t *testing.T) {
