@@ -82,6 +82,13 @@ func (d *Daemon) Record(ctx context.Context, req api.RecordRequest, w io.Writer)
 		}
 		select {
 		case <-ctx.Done():
+			if apart { // the loop sends what belongs to it at once
+				if r, ok := <-t.records; ok {
+					if err := tw.write(r); err != nil {
+						return err
+					}
+				}
+			}
 			return tw.rest(events)
 		case r, ok := <-t.records:
 			if !ok {
