@@ -123,18 +123,22 @@ lint: ## gofmt, go vet, staticcheck, golangci-lint, clang-format, shellcheck
 # Packages whose tests measure this machine: one at a time, with nothing beside them, and once more when they fail.
 MEASURING = ./bpf/... ./classifier ./collector ./vmtest/e2e ./vmtest/load
 
+# How many inputs each fuzz target gets in `make test`: a minute for all of them on two processors.
+FUZZ_INPUTS ?= 1000
+
 # Every step runs whatever became of those before it; the report fails when one has failed or is missing.
 .PHONY: test
-test: bin/testrun ## Everything: prepare, lint, check-generate, unit and native tests, the VM matrix (its short form)
+test: bin/testrun ## Everything: prepare, lint, check-generate, fuzzing, unit and native tests, the VM matrix (its short form)
 	@rm -f $(RECORD)
 	-@$(TESTRUN) step prepare -- vmtest/prepare.sh --series '$(SERIES)'
 	-@$(TESTRUN) step lint -- $(MAKE) --no-print-directory lint
 	-@$(TESTRUN) step check-generate -- $(MAKE) --no-print-directory check-generate
 	-@$(TESTRUN) step build -- $(MAKE) --no-print-directory build
+	-@$(TESTRUN) step fuzz -- go run ./vmtest/soak -fuzz -fuzz-inputs $(FUZZ_INPUTS)
 	-@CGO_ENABLED=1 $(TESTRUN) go unit -- -race -count=1 -timeout=15m $$(go list ./... | grep -vxF "$$(go list $(MEASURING))")
 	-@CGO_ENABLED=1 go build -race ./... && CGO_ENABLED=1 $(TESTRUN) go native -again -- -race -count=1 -p=1 -timeout=15m $(MEASURING)
 	-@AUTOSA_VM_SHORT=1 AUTOSA_VM_SERIES='$(SERIES)' $(TESTRUN) go matrix -live 2 -- -tags=vmmatrix -count=1 -timeout=90m -run='^(TestMatrix|TestGuest)' ./vmtest
-	@$(TESTRUN) report prepare lint check-generate build unit native matrix $(SERIES:%=TestMatrix/%)
+	@$(TESTRUN) report prepare lint check-generate build fuzz unit native matrix $(SERIES:%=TestMatrix/%)
 
 bin/testrun: $(wildcard vmtest/cmd/testrun/*.go)
 	@go build -o $@ ./vmtest/cmd/testrun

@@ -66,6 +66,9 @@ type TraceTotal struct {
 	Events uint64 `json:"events"`
 	// Lost are events that did not get through, those after the last line too.
 	Lost uint64 `json:"lost"`
+	// LeftOut are those of Lost that a recording did not take, because they were
+	// too many.
+	LeftOut uint64 `json:"left_out,omitempty"`
 	// Unremembered are slices of tasks for which the kernel had no memory, Missed
 	// switches of any task at which it did not run the tracer.
 	Unremembered uint64 `json:"unremembered,omitempty"`

@@ -30,6 +30,12 @@ func TestATraceRequestSurvivesItsQuery(t *testing.T) {
 			t.Errorf("%+v, %v; want %+v", got, err, want)
 		}
 	}
+	for _, want := range []RecordRequest{{}, {Events: true}, {Events: true, MinWait: time.Millisecond, Cgroups: []string{"/x y", "a&b"}}} {
+		got, err := ParseRecordRequest(want.Query())
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%+v, %v; want %+v", got, err, want)
+		}
+	}
 	for _, want := range []TasksRequest{{}, {Count: 3, Rhythm: true, Interval: time.Second}} {
 		got, err := ParseTasksRequest(want.Query())
 		if err != nil || got != want {
@@ -43,6 +49,7 @@ func TestBadTraceQueriesAreNamed(t *testing.T) {
 		"pid=x":                                 `pid: "x" is no number`,
 		"pid=0":                                 "pid: 0 is no process id",
 		"pid=1,-2":                              "-2 is no process id",
+		"pid=4194305":                           "4194305 is no process id",
 		"pid=" + strings.Repeat("1,", 64) + "1": "65 processes, 64",
 		"comm=0123456789abcdef":                 "16 bytes",
 		"comm=a%00b":                            "NUL",
@@ -72,6 +79,15 @@ func TestBadTraceQueriesAreNamed(t *testing.T) {
 			t.Errorf("%.60s: %v, want an error that says %q", raw, err, says)
 		}
 	}
+	for raw, says := range map[string]string{
+		"events=yes": "events: is 0 or 1", "min_wait=1ms": "go with events", "cgroup=a": "go with events", "events=1&min_wait=-1s": "min-wait: must be from 0",
+		"events=1&cgroup=": "no name of a cgroup", "events=1&pid=1": "pid", "events=1&events=1": "events: given 2 times",
+	} {
+		q, _ := url.ParseQuery(raw)
+		if _, err := ParseRecordRequest(q); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: %v, want an error that says %q", raw, err, says)
+		}
+	}
 	for _, raw := range []string{"count=x", "count=-1", "count=1001", "interval=6s", "rhythm=2", "colour=red"} {
 		q, _ := url.ParseQuery(raw)
 		if r, err := ParseTasksRequest(q); err == nil {
@@ -84,7 +100,7 @@ func TestBadTraceQueriesAreNamed(t *testing.T) {
 func FuzzTraceQuery(f *testing.F) {
 	for _, seed := range []string{
 		"", "pid=1,2&comm=a*&cgroup=/x&min_wait=4ms", "switches=1&all=1", "wakeups=1&every=1s", "block=1&duration=200ms",
-		"pid=,", "comm=%00", "min_wait=9999999h", "pid=4194305", "cgroup=%2e%2e&switches=0", "a=b;c", "count=3&rhythm=1&interval=1ms",
+		"pid=,", "comm=%00", "min_wait=9999999h", "pid=4194305", "cgroup=%2e%2e&switches=0", "a=b;c", "events=1&min_wait=1ms&cgroup=x", "count=3&rhythm=1&interval=1ms",
 	} {
 		f.Add(seed)
 	}
@@ -107,12 +123,31 @@ func FuzzTraceQuery(f *testing.F) {
 				t.Errorf("%q: out of bounds: %+v", raw, r)
 			}
 		}
+		if r, err := ParseRecordRequest(q); err == nil {
+			if again, err := ParseRecordRequest(r.Query()); err != nil || again.Events != r.Events || again.MinWait != r.MinWait || !slices.Equal(again.Cgroups, r.Cgroups) {
+				t.Errorf("%q: %+v became %+v, %v", raw, r, again, err)
+			}
+		}
 		if r, err := ParseTasksRequest(q); err == nil {
 			if again, err := ParseTasksRequest(r.Query()); err != nil || again != r {
 				t.Errorf("%q: %+v became %+v, %v", raw, r, again, err)
 			}
 		}
 	})
+}
+
+// The names are what others read: docs/API.md has them.
+func TestALineOfATraceHasItsDocumentedNames(t *testing.T) {
+	b, err := json.Marshal(TraceEvent{Kind: TraceWait, Slice: &Slice{
+		TraceTask: TraceTask{PID: 1, Comm: "c", Group: "/g"}, TGID: 2, CPU: 3, WaitSeconds: 4, RunSeconds: 5, BlockedSeconds: 6,
+		Before: "new", Left: "sleep", Partial: true, Arrivals: 7, LostBefore: 8, Holder: &TraceTask{PID: 9}, Next: &TraceTask{PID: 10},
+	}, End: &TraceTotal{Events: 1, Lost: 2, LeftOut: 3, Unremembered: 4, Missed: 5}})
+	const want = `{"kind":"wait","time":"0001-01-01T00:00:00Z","slice":{"pid":1,"comm":"c","group":"/g","tgid":2,"cpu":3,` +
+		`"wait_seconds":4,"run_seconds":5,"blocked_seconds":6,"before":"new","left":"sleep","partial":true,"arrivals":7,"lost_before":8,` +
+		`"holder":{"pid":9,"comm":""},"next":{"pid":10,"comm":""}},"end":{"events":1,"lost":2,"left_out":3,"unremembered":4,"missed":5}}`
+	if err != nil || string(b) != want {
+		t.Errorf("%s, %v; want\n%s", b, err, want)
+	}
 }
 
 func TestTheLinesOfATraceSurviveJSON(t *testing.T) {

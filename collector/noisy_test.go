@@ -79,7 +79,8 @@ func neighbourhood(t *testing.T, rounds, ticksEach int, tick time.Duration, limi
 			limit(throttled, false)
 		}
 	}
-	t.Logf("%+v", v)
+	t.Logf("counted: %d ticks in %d rounds, in %d the culprit was named, in %d another first, in %d a bystander at all, in %d somebody for the throttled group's",
+		v.ticks, rounds, v.named, v.wrong, v.blamed, v.excused)
 	return v
 }
 

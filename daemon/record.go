@@ -3,7 +3,9 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"io"
 	"slices"
 	"time"
@@ -22,6 +24,9 @@ const (
 	// stateEvery is how many samples lie between two recorded states of the
 	// engine: after a damage, replay takes up again there.
 	stateEvery = 60
+	// eventFlush is how long events may wait for the block that they are written
+	// in.
+	eventFlush = time.Second
 )
 
 // tape is one recording under way, between the loop and whoever writes it.
@@ -38,8 +43,22 @@ type recorder struct{ tapes []*tape }
 // Record writes a recording of what the daemon measures, is given and decides
 // from now on, until ctx ends or the daemon does; it then returns nil. A writer
 // that is too slow loses records and delays nobody. Each sample is written as
-// soon as it is there.
-func (d *Daemon) Record(ctx context.Context, w io.Writer) error {
+// soon as it is there. Events that req asks for are those of a trace, and count
+// as one that is under way; where that cannot begin, nothing is recorded.
+func (d *Daemon) Record(ctx context.Context, req api.RecordRequest, w io.Writer) error {
+	if err := req.Validate(); err != nil {
+		return apiError(api.CodeBadRequest, "%v", err)
+	}
+	var events <-chan recording.Record
+	endEvents := func() {}
+	if req.Events {
+		e, err := d.recordEvents(ctx, req.Trace())
+		if err != nil {
+			return err
+		}
+		defer e.close()
+		events, endEvents = e.records, e.end
+	}
 	t := &tape{ctx: ctx, records: make(chan recording.Record, tapeRecords)}
 	gone := apiError(api.CodeUnavailable, "the daemon is stopping")
 	select {
@@ -49,40 +68,117 @@ func (d *Daemon) Record(ctx context.Context, w io.Writer) error {
 	case <-ctx.Done():
 		return nil
 	}
-	out, err := recording.NewWriter(w, d.recordingHeader())
+	out, err := recording.NewWriter(w, d.recordingHeader(req))
 	if err != nil {
 		return err
 	}
-	var at int64
-	for {
+	tw := tapeWriter{out: out, flushed: time.Now()}
+	// The first record is a state. Before it nothing is written, and nothing
+	// between an input and its decision.
+	for apart := true; ; {
+		next := events
+		if apart {
+			next = nil
+		}
 		select {
 		case <-ctx.Done():
-			return nil
+			if apart { // the loop sends what belongs to it at once
+				if r, ok := <-t.records; ok {
+					if err := tw.write(r); err != nil {
+						return err
+					}
+				}
+			}
+			return tw.rest(events)
 		case r, ok := <-t.records:
 			if !ok {
-				return out.Close(at)
+				endEvents()
+				return errors.Join(tw.rest(events), out.Close(tw.at))
 			}
-			if s, is := r.(*recording.Sample); is {
-				at = s.At
-			}
-			if err := out.Write(r); err != nil {
+			if err := tw.write(r); err != nil {
 				return err
 			}
-			if len(t.records) == 0 {
-				if err := out.Flush(); err != nil {
-					return err
-				}
+			if _, apart = r.(*recording.Input); apart || len(t.records) > 0 {
+				continue
+			}
+			if err := tw.flush(); err != nil {
+				return err
+			}
+		case e, ok := <-next:
+			if !ok {
+				events = nil
+				continue
+			}
+			if err := tw.event(e); err != nil {
+				return err
 			}
 		}
 	}
 }
 
+// tapeWriter writes one recording.
+type tapeWriter struct {
+	out        *recording.Writer
+	flushed    time.Time
+	at, offset int64 // of the record before
+}
+
+func (w *tapeWriter) write(r recording.Record) error {
+	switch r := r.(type) {
+	case *recording.State:
+		w.offset = r.Offset
+	case *recording.Sample:
+		w.at, w.offset = r.At, r.Offset
+	}
+	return w.out.Write(r)
+}
+
+// event writes an event, or their total. The trace has the wall clock only.
+func (w *tapeWriter) event(r recording.Record) error {
+	switch r := r.(type) {
+	case *recording.Event:
+		r.At = r.Time - w.offset
+	case *recording.Total:
+		r.At = r.Time - w.offset
+	}
+	if err := w.out.Write(r); err != nil || time.Since(w.flushed) < eventFlush {
+		return err
+	}
+	return w.flush()
+}
+
+func (w *tapeWriter) flush() error {
+	w.flushed = time.Now()
+	return w.out.Flush()
+}
+
+// rest writes what is left of the events, whose trace is at its end.
+func (w *tapeWriter) rest(events <-chan recording.Record) error {
+	if events == nil {
+		return nil
+	}
+	for e := range events {
+		if err := w.event(e); err != nil {
+			return err
+		}
+	}
+	return w.flush()
+}
+
 // recordingHeader says where and how recordings of this daemon are made.
-func (d *Daemon) recordingHeader() recording.Header {
-	return recording.Header{
+func (d *Daemon) recordingHeader(req api.RecordRequest) recording.Header {
+	h := recording.Header{
 		Autosa: d.opts.Version, Machine: describeMachine("/", d.kernel), Start: time.Now().UnixNano(),
 		Interval: int64(d.opts.Config.CollectionInterval), Config: engine.WireConfig(d.opts.Config.AggregationWindow, d.policy),
+		Events: req.Events,
 	}
+	if req.Events {
+		h.Filter = &recording.Filter{MinWait: int64(cmp.Or(req.MinWait, defaultMinWait))}
+		for _, c := range req.Cgroups {
+			h.Filter.Cgroups = append(h.Filter.Cgroups, recording.Text(c))
+		}
+	}
+	return h
 }
 
 // startTape begins a recording with the engine's state.

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -42,7 +43,7 @@ func serving() (workload.Sample, error) {
 func tapeOf(b *bench, w *gate) (end func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- b.Record(ctx, w) }()
+	go func() { done <- b.Record(ctx, api.RecordRequest{}, w) }()
 	var once sync.Once
 	end = func() {
 		once.Do(func() {
@@ -205,7 +206,7 @@ func TestSlowTapeLosesRecordsSaysSoAndDelaysNobody(t *testing.T) {
 func TestRecordingEndsWithItsWriterItsContextAndTheDaemon(t *testing.T) {
 	b := newBench(t, benchConfig(t)).run()
 	broken := errors.New("no space left on device")
-	if err := b.Record(context.Background(), writerFunc(func([]byte) (int, error) { return 0, broken })); !errors.Is(err, broken) {
+	if err := b.Record(context.Background(), api.RecordRequest{}, writerFunc(func([]byte) (int, error) { return 0, broken })); !errors.Is(err, broken) {
 		t.Errorf("a writer that fails: %v", err)
 	}
 	given := newGate()
@@ -215,7 +216,7 @@ func TestRecordingEndsWithItsWriterItsContextAndTheDaemon(t *testing.T) {
 		t.Errorf("given up: %+v", sum.Records)
 	}
 	b.end()
-	if err := b.Record(context.Background(), io.Discard); err == nil {
+	if err := b.Record(context.Background(), api.RecordRequest{}, io.Discard); err == nil {
 		t.Error("a recording after the daemon's end")
 	}
 }
@@ -273,4 +274,42 @@ func TestMachineIsDescribedFromSysfs(t *testing.T) {
 			t.Errorf("%q is the CPUs %v", s, got)
 		}
 	}
+}
+
+// FuzzMachine describes a machine from any text.
+func FuzzMachine(f *testing.F) {
+	root := f.TempDir()
+	for _, dir := range []string{"proc", "sys/devices/system/cpu/cpu0/topology", "sys/devices/system/cpu/cpu0/cache/index0"} {
+		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
+			f.Fatal(err)
+		}
+	}
+	f.Add("processor\t: 0\nmodel name\t: Example 3000\n", "MemTotal:        2048 kB\n", "0-1,3\n", "0\n")
+	f.Add("model name", "MemTotal: -1 kB", "0-99999999999", "-1")
+	f.Add("model name:\xff", "MemTotal:18446744073709551615", "3-1,0", "1-")
+	f.Fuzz(func(t *testing.T, cpuinfo, meminfo, online, number string) {
+		if len(online) > 64 {
+			online = online[:64] // each CPU is looked for in sysfs
+		}
+		for name, text := range map[string]string{
+			"proc/cpuinfo": cpuinfo, "proc/meminfo": meminfo, "sys/devices/system/cpu/cpu0/topology/core_id": number,
+			"sys/devices/system/cpu/cpu0/cache/index0/level": number, "sys/devices/system/cpu/cpu0/cache/index0/shared_cpu_list": online,
+		} {
+			if err := os.WriteFile(filepath.Join(root, name), []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		m := describeMachine(root, scx.Kernel{})
+		if !strings.Contains(cpuinfo, m.CPUModel) || m.MemoryBytes != 0 && !strings.Contains(meminfo, "MemTotal") {
+			t.Fatalf("%+v from %q and %q", m, cpuinfo, meminfo)
+		}
+		if c := describeCPU(root, 0); c.CPU != 0 || c.LLC < -1 || c.LLC >= maxCPU || c.Node != -1 {
+			t.Fatalf("%+v from %q and %q", c, number, online)
+		}
+		for _, cpu := range parseCPUList(online) {
+			if cpu < 0 || cpu >= maxCPU {
+				t.Fatalf("CPU %d from %q", cpu, online)
+			}
+		}
+	})
 }

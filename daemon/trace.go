@@ -138,7 +138,7 @@ func follow(ctx context.Context, req api.TraceRequest, s *trace.Stream, tree *cg
 	if minWait == 0 {
 		minWait = defaultMinWait
 	}
-	var total api.TraceTotal
+	var events uint64
 	for {
 		e, err := s.Read()
 		if errors.Is(err, io.EOF) {
@@ -147,13 +147,10 @@ func follow(ctx context.Context, req api.TraceRequest, s *trace.Stream, tree *cg
 		if err != nil {
 			return fmt.Errorf("trace: %w", err)
 		}
-		total.Events++
+		events++
 		line := apiSlice(&e, tree)
-		switch {
-		case req.Switches:
-			line.Kind = api.TraceSwitch
-		case e.Wait < minWait:
-			line.Kind = api.TraceIO
+		if line.Kind = api.TraceSwitch; !req.Switches {
+			line.Kind = waitKind(&e, minWait)
 		}
 		if err := sink.Event(&line); err != nil {
 			return err
@@ -168,8 +165,19 @@ func follow(ctx context.Context, req api.TraceRequest, s *trace.Stream, tree *cg
 	if err != nil {
 		return fmt.Errorf("trace: %w", err)
 	}
-	total.Lost, total.Unremembered, total.Missed = lost.RingFull, lost.NoStorage, lost.Missed
-	return end(sink, total)
+	return end(sink, apiTotal(events, lost))
+}
+
+// waitKind says for which of its waits a slice is reported.
+func waitKind(e *trace.StreamEvent, minWait time.Duration) api.TraceKind {
+	if e.Wait < minWait {
+		return api.TraceIO
+	}
+	return api.TraceWait
+}
+
+func apiTotal(events uint64, lost trace.StreamLoss) api.TraceTotal {
+	return api.TraceTotal{Events: events, Lost: lost.RingFull, Unremembered: lost.NoStorage, Missed: lost.Missed}
 }
 
 // defaultMinWait is what the stream takes for no MinWait.
@@ -206,7 +214,7 @@ func apiSlice(e *trace.StreamEvent, tree *cgroupTree) api.TraceEvent {
 	if e.NextPID != 0 {
 		s.Next = &api.TraceTask{PID: e.NextPID, Comm: e.NextComm.String()}
 	}
-	return api.TraceEvent{Kind: api.TraceWait, Time: e.Time, Slice: s}
+	return api.TraceEvent{Time: e.Time, Slice: s}
 }
 
 // sampleAgain takes samples, once or every so often until ctx ends.

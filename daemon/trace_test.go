@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
 	"autosa/api"
@@ -103,6 +104,98 @@ func (d *discard) Flush() error {
 		close(d.began)
 	}
 	return nil
+}
+
+func TestALineSaysWhatTheStreamSaw(t *testing.T) {
+	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	comm := func(s string) (c trace.Comm) {
+		copy(c[:], s)
+		return c
+	}
+	groups := &cgroupTree{names: map[uint64]string{4: "/w", 5: "/h"}}
+	e := trace.StreamEvent{
+		Time: at, Wait: 2 * time.Millisecond, Run: 3 * time.Millisecond, Blocked: 5 * time.Millisecond, Arrivals: 7, LostBefore: 11,
+		PID: 13, TGID: 12, CPU: 3, Comm: comm("w"), Cgroup: 4, Left: trace.LeftIOWait,
+		HolderPID: 1, HolderComm: comm("h"), HolderCgroup: 5, NextPID: 2, NextComm: comm("n"),
+	}
+	want := api.Slice{
+		TraceTask: api.TraceTask{PID: 13, Comm: "w", Group: "/w"}, TGID: 12, CPU: 3, WaitSeconds: 0.002, RunSeconds: 0.003, BlockedSeconds: 0.005,
+		Before: "preempted", Left: "io_wait", Arrivals: 7, LostBefore: 11,
+		Holder: &api.TraceTask{PID: 1, Comm: "h", Group: "/h"}, Next: &api.TraceTask{PID: 2, Comm: "n"},
+	}
+	if diff := cmp.Diff(api.TraceEvent{Time: at, Slice: &want}, apiSlice(&e, groups)); diff != "" {
+		t.Error(diff)
+	}
+	e.HolderPID, e.NextPID = 0, 0
+	if s := apiSlice(&e, groups).Slice; s.Holder != nil || s.Next != nil {
+		t.Errorf("idle before is %+v, and after %+v", s.Holder, s.Next)
+	}
+	for before, is := range map[string]trace.StreamEvent{
+		"new": {New: true}, "io_wait": {Woken: true, WokenIO: true}, "sleep": {Woken: true}, "preempted": {}, "": {Partial: true, Woken: true},
+	} {
+		if s := apiSlice(&is, groups).Slice; s.Before != before || s.Partial != is.Partial {
+			t.Errorf("%+v was %q before, partial %t; want %q", is, s.Before, s.Partial, before)
+		}
+	}
+}
+
+func TestAWaitOfExactlyTheThresholdCounts(t *testing.T) {
+	for wait, want := range map[time.Duration]api.TraceKind{
+		time.Millisecond - 1: api.TraceIO, time.Millisecond: api.TraceWait, time.Millisecond + 1: api.TraceWait,
+	} {
+		if got := waitKind(&trace.StreamEvent{Wait: wait, Blocked: time.Second, WokenIO: true}, time.Millisecond); got != want {
+			t.Errorf("%v on the run queue is a line of kind %s, want %s", wait, got, want)
+		}
+	}
+}
+
+func TestTheTotalHasEveryWayToLose(t *testing.T) {
+	want := api.TraceTotal{Events: 1, Lost: 2, Unremembered: 3, Missed: 4}
+	if got := apiTotal(1, trace.StreamLoss{RingFull: 2, NoStorage: 3, Missed: 4}); got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+}
+
+// follower takes lines and says when some were handed on.
+type follower struct {
+	kept   []api.TraceEvent
+	handed chan []api.TraceEvent
+}
+
+func (f *follower) Event(e *api.TraceEvent) error {
+	f.kept = append(f.kept, *e)
+	return nil
+}
+
+func (f *follower) Flush() error {
+	if len(f.kept) > 0 {
+		f.handed <- f.kept
+		f.kept = nil
+	}
+	return nil
+}
+
+// What there is is handed on while the trace goes on, not at its end only.
+func TestLinesAreHandedOnAsTheyCome(t *testing.T) {
+	needTracer(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	sink, ended := &follower{handed: make(chan []api.TraceEvent, 1<<16)}, make(chan error, 1)
+	go func() {
+		ended <- Trace(ctx, api.TraceRequest{Switches: true, PIDs: []int{os.Getpid()}}, sink)
+	}()
+	select {
+	case lines := <-sink.handed:
+		if e := lines[0]; e.Kind != api.TraceSwitch || e.Slice == nil || e.Slice.TGID != os.Getpid() {
+			t.Errorf("%+v %+v", e, e.Slice)
+		}
+	case <-time.After(2 * time.Minute):
+		t.Error("nothing was handed on within two minutes")
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
 }
 
 func needTracer(t *testing.T) {

@@ -182,6 +182,23 @@ func TestReplayComesToTheRunsOwnDecisions(t *testing.T) {
 	}
 }
 
+// Single events change nothing, wherever they stand.
+func TestEventsChangeNoReplay(t *testing.T) {
+	r := newRun(6)
+	want, err := replayed(t, r.record(t, 60), ReplayOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var with []recording.Record
+	for _, rec := range r.recorded {
+		with = append(with, rec, &recording.Event{At: 1, LostBefore: 3}, &recording.Total{At: 1 << 62, Lost: 9})
+	}
+	got, err := replayed(t, file(t, with), ReplayOptions{})
+	if err != nil || got.Compared != want.Compared || got.States != want.States || got.Different+got.DifferentStates+got.Unsure+got.Lost > 0 || got.Compared < 40 {
+		t.Errorf("with events %+v %v, without %+v", got, err, want)
+	}
+}
+
 func TestAnotherDecisionIsFoundAndSaid(t *testing.T) {
 	r := newRun(1)
 	r.record(t, 60)

@@ -137,8 +137,11 @@ func (r *replay) lost(what string) {
 
 // take takes one record in.
 func (r *replay) take(rec recording.Record) error {
-	if d, ok := rec.(*recording.Decision); ok {
-		return r.decide(d)
+	switch rec := rec.(type) {
+	case *recording.Decision:
+		return r.decide(rec)
+	case *recording.Event, *recording.Total:
+		return nil // for people: nothing is decided on them
 	}
 	// An input without its decision, which was lost, still moves the memory.
 	if err := r.decide(nil); err != nil {

@@ -29,9 +29,9 @@ func small(t testing.TB) (file []byte, records []Record, blocks []Block) {
 			s := d.sample()
 			s.Sample.Groups, s.Sample.Events, s.Sample.Host = nil, workload.Events{}, workload.Group{Name: d.text(), RunHist: d.histogram()}
 			records = append(records, s)
-		} else {
-			records = append(records, &Gap{At: int64(i), Lost: uint64(i)})
+			continue
 		}
+		records = append(records, [...]Record{&Gap{At: int64(i), Lost: uint64(i)}, d.event(), d.total()}[i%3])
 	}
 	file = write(t, records, 3)
 	r, err := NewReader(bytes.NewReader(file))

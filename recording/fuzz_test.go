@@ -32,6 +32,34 @@ func FuzzReader(f *testing.F) {
 	})
 }
 
+// What can be read of any type is read the same after it was written again.
+func FuzzRecord(f *testing.F) {
+	for seed := range uint64(20) {
+		r := newDraw(seed).record()
+		b, err := marshal(r)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(byte(r.Type()), b)
+	}
+	f.Add(byte(TypeEnd), []byte(`{"at":1,"records":{"sample":3}}`))
+	f.Add(byte(TypeEvent), []byte(`{"comm":{"base64":"//4="},"wait_ns":-1,"time_ns":9223372036854775807}`))
+	f.Fuzz(func(t *testing.T, kind byte, in []byte) {
+		r, err := decode(Type(kind), in)
+		if err != nil {
+			return
+		}
+		b, err := marshal(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := decode(Type(kind), b)
+		if err != nil || !same(r, again) {
+			t.Errorf("%s: read %+v, written and read again %+v, %v", r.Type(), r, again, err)
+		}
+	})
+}
+
 // A sample that can be read is read the same after it was written again.
 func FuzzSample(f *testing.F) {
 	for seed := range uint64(5) {

@@ -22,13 +22,14 @@ const (
 	TypeEvent    Type = 7
 	TypeGap      Type = 8
 	TypeEnd      Type = 9
+	TypeTotal    Type = 10
 
-	numTypes = 10
+	numTypes = 11
 )
 
 var typeNames = [numTypes]string{
 	TypeHeader: "header", TypeState: "state", TypeSample: "sample", TypeInput: "input", TypeDecision: "decision",
-	TypeSwap: "swap", TypeEvent: "event", TypeGap: "gap", TypeEnd: "end",
+	TypeSwap: "swap", TypeEvent: "event", TypeGap: "gap", TypeEnd: "end", TypeTotal: "total",
 }
 
 func (t Type) String() string {
@@ -48,7 +49,7 @@ func Types() []Type {
 }
 
 // Record is one of [*State], [*Sample], [*Input], [*Decision], [*Swap],
-// [*Event], [*Gap] and [*End].
+// [*Event], [*Total], [*Gap] and [*End].
 type Record interface{ Type() Type }
 
 // Times, named At, Since or Until, are of the recording's steady clock:
@@ -66,8 +67,17 @@ type Header struct {
 	// Interval is the time between two samples.
 	Interval int64  `json:"interval_ns"`
 	Config   Config `json:"config"`
-	// Events is true when single events were asked for.
-	Events bool `json:"events"`
+	// Events is true when single events were asked for, and Filter which.
+	Events bool    `json:"events"`
+	Filter *Filter `json:"event_filter,omitempty"`
+}
+
+// Filter chooses single events.
+type Filter struct {
+	// MinWait is the shortest wait that counts.
+	MinWait int64 `json:"min_wait_ns"`
+	// Cgroups are names as they were given; none: all.
+	Cgroups List[Text] `json:"cgroups"`
 }
 
 // Machine describes the machine that was recorded. What could not be found out
@@ -249,7 +259,9 @@ type Swap struct {
 	Total     int64  `json:"total_ns"`
 }
 
-// Event is one run-queue or I/O wait past the tracer's threshold.
+// Event is one run-queue or, where IO is set, I/O wait past the threshold. The
+// fields from Time on are those of recorded events; the worst waits of a sample
+// have none of them.
 type Event struct {
 	At          int64 `json:"at"`
 	PID         int   `json:"pid"`
@@ -261,6 +273,40 @@ type Event struct {
 	HolderPID   int   `json:"holder_pid"`
 	HolderComm  Text  `json:"holder_comm"`
 	HolderGroup Text  `json:"holder_group"`
+	// Time is the wall clock when the task left the CPU that it had waited for.
+	Time int64 `json:"time_ns,omitempty"`
+	TGID int   `json:"tgid,omitempty"`
+	// Blocked is how long it was off the run queues before a run-queue wait,
+	// Queued how long it was on one after an I/O wait, Run how long it then ran.
+	Blocked int64 `json:"blocked_ns,omitempty"`
+	Queued  int64 `json:"queued_ns,omitempty"`
+	Run     int64 `json:"run_ns,omitempty"`
+	// Before says why it was off the CPU, Left why it left it, in a trace's words.
+	Before string `json:"before,omitempty"`
+	Left   string `json:"left,omitempty"`
+	// Arrivals numbers the task's slices.
+	Arrivals uint64 `json:"arrivals,omitempty"`
+	// LostBefore is how many events of this CPU are missing since the one before.
+	LostBefore uint64 `json:"lost_before,omitempty"`
+	NextPID    int    `json:"next_pid,omitempty"`
+	NextComm   Text   `json:"next_comm,omitempty"`
+}
+
+// Total says what became of the events. It follows the last of them.
+type Total struct {
+	At   int64 `json:"at"`
+	Time int64 `json:"time_ns"`
+	// Events is how many are in the recording, Lost how many are not, and LeftOut
+	// how many of these because there were more than a recording takes.
+	Events  uint64 `json:"events"`
+	Lost    uint64 `json:"lost"`
+	LeftOut uint64 `json:"left_out"`
+	// Unremembered are slices of tasks for which the kernel had no memory, Missed
+	// switches of any task at which it did not run the tracer.
+	Unremembered uint64 `json:"unremembered"`
+	Missed       uint64 `json:"missed"`
+	// Error says why the events ended before the recording did.
+	Error Text `json:"error"`
 }
 
 // Gap says that records are missing: whoever was to take them was too slow. A
@@ -295,6 +341,9 @@ func (*Swap) Type() Type { return TypeSwap }
 // Type is [TypeEvent].
 func (*Event) Type() Type { return TypeEvent }
 
+// Type is [TypeTotal].
+func (*Total) Type() Type { return TypeTotal }
+
 // Type is [TypeGap].
 func (*Gap) Type() Type { return TypeGap }
 
@@ -316,6 +365,8 @@ func decode(t Type, payload []byte) (Record, error) {
 		return unmarshal(payload, &Swap{})
 	case TypeEvent:
 		return unmarshal(payload, &Event{})
+	case TypeTotal:
+		return unmarshal(payload, &Total{})
 	case TypeGap:
 		return unmarshal(payload, &Gap{})
 	case TypeEnd:

@@ -116,10 +116,21 @@ func (d draw) track() Track {
 		Class: workload.Class(d.IntN(workload.NumClasses)), Since: d.Int64(), Seen: Float(d.float())}
 }
 
+func (d draw) event() *Event {
+	e := EventOf(d.Int64(), &workload.WaitEvent{PID: 7, Comm: d.text(), Group: d.text(), Wait: d.nanos(), IO: d.IntN(2) == 0, HolderGroup: d.text()})
+	e.Time, e.TGID, e.Blocked, e.Queued, e.Run = d.Int64(), int(d.Int32()), d.Int64(), d.Int64(), d.Int64()
+	e.Before, e.Left, e.Arrivals, e.LostBefore, e.NextPID, e.NextComm = "sleep", "preempted", d.Uint64(), d.Uint64(), int(d.Int32()), Text(d.text())
+	return &e
+}
+
+func (d draw) total() *Total {
+	return &Total{At: d.Int64(), Time: d.Int64(), Events: d.Uint64(), Lost: d.Uint64(), LeftOut: d.Uint64(), Unremembered: d.Uint64(), Missed: d.Uint64(), Error: Text(d.text())}
+}
+
 // record is one of any type that Write takes.
 func (d draw) record() Record {
 	texts := func() List[Text] { return several(d, 3, func() Text { return Text(d.text()) }) }
-	switch d.IntN(8) {
+	switch d.IntN(9) {
 	case 0:
 		return &State{At: d.Int64(), Config: Config{Window: d.Int64(), Mode: "auto", MinConfidence: Float(d.float()),
 			Table: List[Preference]{{Class: workload.IO, Arms: several(d, 2, d.arm)}}},
@@ -143,10 +154,11 @@ func (d draw) record() Record {
 	case 3:
 		return &Swap{At: d.Int64(), From: Text(d.text()), To: d.arm(), OK: d.IntN(2) == 0, Error: Text(d.text()), EnableSeq: d.Uint64(), Gap: d.Int64()}
 	case 4:
-		e := EventOf(d.Int64(), &workload.WaitEvent{PID: 7, Comm: d.text(), Group: d.text(), Wait: d.nanos(), HolderGroup: d.text()})
-		return &e
+		return d.event()
 	case 5:
 		return &Gap{At: d.Int64(), Lost: d.Uint64()}
+	case 6:
+		return d.total()
 	default:
 		return d.sample()
 	}
@@ -311,6 +323,24 @@ func TestNoFieldOfASampleIsForgotten(t *testing.T) {
 	got, _, _ := read(t, write(t, []Record{&s}, 1))
 	if diff := cmp.Diff(&s, got[0]); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestNoFieldOfAnEventIsForgotten(t *testing.T) {
+	for _, r := range []Record{&Event{}, &Total{}} {
+		fill(reflect.ValueOf(r).Elem(), new(uint64))
+		got, _, sum := read(t, write(t, []Record{r}, 1))
+		if diff := cmp.Diff(r, got[0]); diff != "" || sum.Records[r.Type()] != 1 {
+			t.Errorf("%v %s", sum.Records, diff)
+		}
+	}
+}
+
+// A sample's worst waits are written without the fields of recorded events.
+func TestTheWorstWaitsOfASampleAreShort(t *testing.T) {
+	b, err := marshal(EventOf(0, &workload.WaitEvent{}))
+	if err != nil || bytes.Contains(b, []byte("time_ns")) || bytes.Contains(b, []byte("next")) {
+		t.Errorf("%s %v", b, err)
 	}
 }
 

@@ -5,6 +5,7 @@ package scx
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -119,6 +120,30 @@ func FuzzSaid(f *testing.F) {
 			if strings.ContainsRune(c, '\n') || len(c) > 500 || !utf8.ValidString(c) {
 				t.Fatalf("complaint %q from %q", c, text)
 			}
+		}
+	})
+}
+
+// FuzzSelf gives what the kernel says of this process any text.
+func FuzzSelf(f *testing.F) {
+	root := f.TempDir()
+	f.Add("Name:\tx\nCapEff:\t000001ffffffffff\n", "         0          0 4294967295\n", "42 32 0:26 / /sys/fs/cgroup rw shared:10 - cgroup2 none rw\n")
+	f.Add("CapEff: g\n", "0 0 1", `29 23 0:26 / /mnt/a\040b rw - cgroup2 none rw`)
+	f.Add("CapEff:\t0\n", "", "x - cgroup2 \n")
+	f.Fuzz(func(t *testing.T, status, uids, mounts string) {
+		for name, text := range map[string]string{"self/status": status, "self/uid_map": uids, "self/mountinfo": mounts} {
+			write(t, filepath.Join(root, name), text)
+		}
+		h := Host{Proc: root}
+		missing, err := h.missingCaps()
+		if err == nil && !strings.Contains(status, "CapEff:") || len(missing) > 2 || err != nil && missing != nil {
+			t.Fatalf("%v missing, %v, from %q", missing, err, status)
+		}
+		if fields := strings.Fields(uids); h.inUserNamespace() == slices.Equal(fields, []string{"0", "0", "4294967295"}) {
+			t.Fatalf("in a user namespace: %t, from %q", h.inUserNamespace(), uids)
+		}
+		if path, err := h.cgroup2(); err == nil && (path == "" || !strings.Contains(mounts, " - cgroup2 ")) {
+			t.Fatalf("a hierarchy at %q from %q", path, mounts)
 		}
 	})
 }

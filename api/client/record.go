@@ -5,18 +5,18 @@ package client
 import (
 	"context"
 	"io"
-	"net/http"
 
 	"autosa/api"
 )
 
 // Record returns a recording of what the daemon does from now on, as package
-// recording reads it. It ends when ctx ends, which is an error of Read, or when
-// the daemon does, with the recording's end record. The caller closes it.
-func (c *Client) Record(ctx context.Context) (io.ReadCloser, error) {
-	resp, err := c.do(ctx, http.MethodGet, api.PathRecord, nil)
-	if err != nil {
-		return nil, err
+// recording reads it. When ctx ends, the daemon is asked to stop: what it still
+// has follows, and no end record. When the daemon ends, the recording ends with
+// that. The caller closes it.
+func (c *Client) Record(ctx context.Context, req api.RecordRequest) (io.ReadCloser, error) {
+	path := api.PathRecord
+	if q := req.Query().Encode(); q != "" {
+		path += "?" + q
 	}
-	return resp.Body, nil
+	return c.stream(ctx, path)
 }

@@ -10,17 +10,10 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"net"
 	"net/http"
-	"sync"
-	"time"
 
 	"autosa/api"
 )
-
-// traceRest bounds the time in which the daemon sends what is left of a trace
-// that was ended.
-const traceRest = 5 * time.Second
 
 // Trace yields the lines of a trace as they come. When ctx ends, the daemon is
 // asked to stop; the lines that it still has follow, and the line with the
@@ -29,43 +22,15 @@ const traceRest = 5 * time.Second
 // daemon does too.
 func (c *Client) Trace(ctx context.Context, req api.TraceRequest) iter.Seq2[api.TraceEvent, error] {
 	return func(yield func(api.TraceEvent, error) bool) {
-		// The connection's own: its sending side is shut down to say "enough".
-		var (
-			mu   sync.Mutex
-			conn *net.UnixConn // guarded by mu
-		)
-		own := &Client{socket: c.socket, http: &http.Client{
-			Transport: &http.Transport{DisableKeepAlives: true, DisableCompression: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-				var d net.Dialer
-				dialed, err := d.DialContext(ctx, "unix", c.socket)
-				if err != nil {
-					return nil, err
-				}
-				mu.Lock()
-				defer mu.Unlock()
-				conn = dialed.(*net.UnixConn)
-				return dialed, nil
-			}},
-			CheckRedirect: c.http.CheckRedirect,
-		}}
-		asking, abandon := context.WithCancel(context.WithoutCancel(ctx))
-		defer abandon()
-		defer context.AfterFunc(ctx, func() {
-			mu.Lock()
-			defer mu.Unlock()
-			if conn == nil || conn.CloseWrite() != nil || conn.SetReadDeadline(time.Now().Add(traceRest)) != nil {
-				abandon()
-			}
-		})()
-		resp, err := own.do(asking, http.MethodGet, api.PathTrace+"?"+req.Query().Encode(), nil)
+		body, err := c.stream(ctx, api.PathTrace+"?"+req.Query().Encode())
 		if err != nil {
 			if ctx.Err() == nil {
 				yield(api.TraceEvent{}, err)
 			}
 			return
 		}
-		defer resp.Body.Close()
-		lines := bufio.NewScanner(resp.Body)
+		defer body.Close()
+		lines := bufio.NewScanner(body)
 		lines.Buffer(make([]byte, 64<<10), maxAnswerBytes)
 		ended := false
 		for lines.Scan() {

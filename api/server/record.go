@@ -7,21 +7,27 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 
 	"autosa/api"
 )
 
 // Recorder is the part of a [Backend] that records.
 type Recorder interface {
-	// Record writes a recording to w until ctx ends or the daemon stops. A w
-	// that is slow delays nobody else.
-	Record(ctx context.Context, w io.Writer) error
+	// Record writes a recording of what req asks for to w until ctx ends or the
+	// daemon stops. A w that is slow delays nobody else.
+	Record(ctx context.Context, req api.RecordRequest, w io.Writer) error
 }
 
 // record streams a recording. It counts as one that watches.
 func (s *Server) record(w http.ResponseWriter, r *http.Request) (any, error) {
-	if r.URL.RawQuery != "" {
-		return nil, badRequest("%s takes no query parameters", api.PathRecord)
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, badRequest("query: %v", err)
+	}
+	req, err := api.ParseRecordRequest(query)
+	if err != nil {
+		return nil, badRequest("%v", err)
 	}
 	select {
 	case s.watchers <- struct{}{}:
@@ -30,7 +36,7 @@ func (s *Server) record(w http.ResponseWriter, r *http.Request) (any, error) {
 		return nil, &api.Error{Code: api.CodeUnavailable, Message: "too many are watching"}
 	}
 	w.Header().Set("Content-Type", api.RecordingType)
-	err := s.backend.Record(r.Context(), &flushed{s: s, w: w})
+	err = s.backend.Record(r.Context(), req, &flushed{s: s, w: w})
 	if r.Context().Err() != nil {
 		return nil, nil // whoever recorded has enough
 	}

@@ -23,8 +23,14 @@ typedef _Bool bool;
 #define __always_inline inline __attribute__((always_inline))
 #define __noinline __attribute__((noinline))
 
+#define likely(x) __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+
 /* What was read before is read again after. */
 #define barrier() asm volatile("" ::: "memory")
+
+/* The compiler forgets what it knows about a variable, the verifier does not. */
+#define opaque(x) asm volatile("" : "+r"(x))
 
 /* Map declarations are read from BTF: a number is the length of an array. */
 #define __uint(name, val) int(*name)[val]
@@ -97,7 +103,7 @@ enum {
 		const char *__p = (const char *)(ptr) +                                        \
 			__builtin_preserve_field_info((ptr)->field, CORE_BYTE_OFFSET);         \
 		u64 __v = 0;                                                                   \
-		asm volatile("" : "+r"(__p));                                                  \
+		opaque(__p);                                                                   \
 		switch (__builtin_preserve_field_info((ptr)->field, CORE_BYTE_SIZE)) {         \
 		case 1:                                                                        \
 			__v = *(const u8 *)__p;                                                \

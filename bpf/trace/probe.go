@@ -69,15 +69,24 @@ func (e *PermissionError) Unwrap() error { return e.Err }
 // [*PermissionError]. It asks the kernel's type information and the kernel
 // itself, never its version.
 func Probe() error {
+	_, err := probe()
+	return err
+}
+
+// probe is [Probe], and returns the kernel's type information for those who load
+// a program next: decoding it is most of the work of that. Nobody keeps it, it
+// is some megabytes.
+func probe() (*btf.Cache, error) {
 	if missing := missingCapabilities(); len(missing) > 0 {
-		return &PermissionError{Missing: missing}
+		return nil, &PermissionError{Missing: missing}
 	}
-	kernel, err := btf.LoadKernelSpec()
+	types := btf.NewCache()
+	kernel, err := types.Kernel()
 	if err != nil {
-		return &UnsupportedError{Feature: "type information (BTF)", Needs: "CONFIG_DEBUG_INFO_BTF", Err: err}
+		return nil, &UnsupportedError{Feature: "type information (BTF)", Needs: "CONFIG_DEBUG_INFO_BTF", Err: err}
 	}
 	if err := probeTypes(kernel); err != nil {
-		return err
+		return nil, err
 	}
 	for _, m := range []struct {
 		typ   ebpf.MapType
@@ -88,12 +97,12 @@ func Probe() error {
 	} {
 		switch err := features.HaveMapType(m.typ); {
 		case errors.Is(err, ebpf.ErrNotSupported):
-			return &UnsupportedError{Feature: "BPF map of type " + m.typ.String(), Needs: m.needs, Err: err}
+			return nil, &UnsupportedError{Feature: "BPF map of type " + m.typ.String(), Needs: m.needs, Err: err}
 		case err != nil:
-			return fmt.Errorf("probe BPF map of type %v: %w", m.typ, explainPermission(err))
+			return nil, fmt.Errorf("probe BPF map of type %v: %w", m.typ, explainPermission(err))
 		}
 	}
-	return nil
+	return types, nil
 }
 
 // probeTypes looks for the kernel structures that the program reads.

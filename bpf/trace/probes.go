@@ -42,12 +42,13 @@ type WakeSample struct {
 // kernel with PREEMPT_RT tasks may be taken for interrupts. Its errors are those
 // of [Load], or ctx's when it ended first.
 func SampleWakeups(ctx context.Context, d time.Duration) (sample WakeSample, err error) {
-	if err := probeTracepoints(
+	types, err := probeTracepoints(
 		tracepoint{name: "sched_waking", first: "task_struct", args: 1},
 		tracepoint{name: "irq_handler_entry", args: 2}, tracepoint{name: "irq_handler_exit", args: 3},
 		tracepoint{name: "softirq_entry", args: 1}, tracepoint{name: "softirq_exit", args: 1},
 		tracepoint{name: "hrtimer_expire_entry", args: 2}, tracepoint{name: "hrtimer_expire_exit", args: 1},
-	); err != nil {
+	)
+	if err != nil {
 		return sample, err
 	}
 	cpus, err := ebpf.PossibleCPU()
@@ -60,7 +61,7 @@ func SampleWakeups(ctx context.Context, d time.Duration) (sample WakeSample, err
 	}
 	spec.Maps[wakeupsMapDepths].MaxEntries = uint32(cpus)
 	var objs wakeupsObjects
-	if err := spec.LoadAndAssign(&objs, nil); err != nil {
+	if err := spec.LoadAndAssign(&objs, &ebpf.CollectionOptions{Cache: types}); err != nil {
 		return sample, fmt.Errorf("load the wakeup probe: %w", explainPermission(err))
 	}
 	defer func() {
@@ -127,13 +128,12 @@ type BlockSample struct {
 // SampleBlock attaches the block latency probe for d. Nothing stays attached
 // afterwards. Its errors are those of [Load], or ctx's when it ended first.
 func SampleBlock(ctx context.Context, d time.Duration) (sample BlockSample, err error) {
-	if err := probeTracepoints(
-		tracepoint{name: "block_rq_complete", first: "request", field: "start_time_ns", args: 3},
-	); err != nil {
+	types, err := probeTracepoints(tracepoint{name: "block_rq_complete", first: "request", field: "start_time_ns", args: 3})
+	if err != nil {
 		return sample, err
 	}
 	var objs blockObjects
-	if err := loadBlockObjects(&objs, nil); err != nil {
+	if err := loadBlockObjects(&objs, &ebpf.CollectionOptions{Cache: types}); err != nil {
 		return sample, fmt.Errorf("load the block probe: %w", explainPermission(err))
 	}
 	defer func() {
@@ -188,22 +188,23 @@ type tracepoint struct {
 	args         int
 }
 
-// probeTracepoints is [Probe] for the optional probes: what they attach to is
+// probeTracepoints is [probe] for the optional probes: what they attach to is
 // asked of the kernel's type information, since arguments change over versions.
-func probeTracepoints(points ...tracepoint) error {
-	if err := Probe(); err != nil {
-		return err
-	}
-	kernel, err := btf.LoadKernelSpec()
+func probeTracepoints(points ...tracepoint) (*btf.Cache, error) {
+	types, err := probe()
 	if err != nil {
-		return &UnsupportedError{Feature: "type information (BTF)", Needs: "CONFIG_DEBUG_INFO_BTF", Err: err}
+		return nil, err
+	}
+	kernel, err := types.Kernel()
+	if err != nil {
+		return nil, fmt.Errorf("read the kernel's type information: %w", err)
 	}
 	for _, p := range points {
 		if err := p.find(kernel); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return nil
+	return types, nil
 }
 
 func (p tracepoint) find(kernel *btf.Spec) error {

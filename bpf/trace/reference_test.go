@@ -49,10 +49,12 @@ func compare(t *testing.T, n uint64) {
 		before, beforeRef := watch(t, tracer, ref)
 		shuffleUntil(beforeRef.switches+n, 50)
 		after, afterRef := watch(t, tracer, ref)
-		wrong := disagreements(t, after.since(before), afterRef.since(beforeRef))
+		said, wrong := disagreements(after.since(before), afterRef.since(beforeRef))
 		if wrong == nil {
+			t.Logf("counted: %s", said)
 			return
 		}
+		t.Log(said)
 		// A CPU that the hypervisor does not run amid a switch ends many waits late.
 		t.Logf("attempt %d: %s", attempt, strings.Join(wrong, "; "))
 		if attempt == attempts {
@@ -61,12 +63,11 @@ func compare(t *testing.T, n uint64) {
 	}
 }
 
-// disagreements says in what the tracer differs from the reference by more than
-// it may.
-func disagreements(t *testing.T, got, want view) (wrong []string) {
-	t.Helper()
+// disagreements puts the two side by side, and says in what the tracer differs
+// from the reference by more than it may.
+func disagreements(got, want view) (said string, wrong []string) {
 	differ := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
-	t.Logf("%d switches, the reference's %d; %d and %d waits, %d and %d lost",
+	said = fmt.Sprintf("%d switches, the reference's %d; %d and %d waits, %d and %d lost",
 		got.switches, want.switches, got.wait.Count(), want.wait.Count(), got.lost, want.lost)
 	if apart(got.switches+got.lost, want.switches) > 0.005 {
 		differ("%d switches, the reference has %d", got.switches, want.switches)
@@ -80,12 +81,12 @@ func disagreements(t *testing.T, got, want view) (wrong []string) {
 	for _, q := range []float64{0.5, 0.9, 0.99, 0.999} {
 		g, w := got.wait.Quantile(q), want.wait.Quantile(q)
 		octaves := math.Abs(math.Log2(float64(max(g, finest)) / float64(max(w, finest))))
-		t.Logf("p%g: %v, the reference's %v, %.2f octaves apart", 100*q, g, w, octaves)
+		said += fmt.Sprintf("; p%g %v and %v", 100*q, g, w)
 		if q >= 0.9 && octaves > 1 {
 			differ("p%g of the waits is %v, the reference's %v", 100*q, g, w)
 		}
 	}
-	return wrong
+	return said, wrong
 }
 
 // view is what one of the two has counted on the machine.

@@ -136,7 +136,8 @@ func OpenStream(o StreamOptions) (*Stream, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := Probe(); err != nil {
+	types, err := probe()
+	if err != nil {
 		return nil, err
 	}
 	cpus, err := ebpf.PossibleCPU()
@@ -171,7 +172,7 @@ func OpenStream(o StreamOptions) (*Stream, error) {
 	spec.Maps[streamMapStreamEvents].MaxEntries = ringBytes(o.RingBytes)
 
 	s := &Stream{cpus: cpus}
-	if err := spec.LoadAndAssign(&s.objs, nil); err != nil {
+	if err := spec.LoadAndAssign(&s.objs, &ebpf.CollectionOptions{Cache: types}); err != nil {
 		return nil, fmt.Errorf("load the stream: %w", explainPermission(err))
 	}
 	if err := s.start(o); err != nil {

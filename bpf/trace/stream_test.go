@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf"
+
 	"autosa/bpf/trace"
 	"autosa/bpf/trace/tracetest"
 )
@@ -323,6 +325,76 @@ func TestACgroupMadeLaterIsBelowItsParent(t *testing.T) {
 	}
 	if news == 0 {
 		t.Errorf("no first slice among %d events", len(events))
+	}
+}
+
+// The bits are those of enum stream_flag.
+func TestEveryFieldOfASliceIsDecoded(t *testing.T) {
+	at := time.Unix(9, 0)
+	want := trace.StreamEvent{
+		Time: at, Arrival: 2, Wait: 3, Run: 4, Blocked: 5, Arrivals: 6, LostBefore: 7, Cgroup: 8, HolderCgroup: 9, PID: 10, TGID: 11, CPU: 12,
+		HolderPID: 14, NextPID: 15, Comm: trace.Comm{'a'}, HolderComm: trace.Comm{'b'}, NextComm: trace.Comm{'c'},
+	}
+	for flags, is := range map[uint32]func(*trace.StreamEvent){
+		0:      func(*trace.StreamEvent) {},
+		1 << 0: func(e *trace.StreamEvent) { e.Left = trace.LeftPreempted },
+		1 << 1: func(e *trace.StreamEvent) { e.Left = trace.LeftIOWait },
+		1 << 2: func(e *trace.StreamEvent) { e.Woken = true },
+		1 << 3: func(e *trace.StreamEvent) { e.WokenIO = true },
+		1 << 4: func(e *trace.StreamEvent) { e.Partial = true },
+		1 << 6: func(e *trace.StreamEvent) { e.New = true },
+	} {
+		e := want
+		is(&e)
+		if got := trace.DecodeStream(at, flags); got != e {
+			t.Errorf("flags %#x: %+v, want %+v", flags, got, e)
+		}
+	}
+	if trace.LeftSleep.String() != "sleep" || trace.LeftPreempted.String() != "preempted" || trace.LeftIOWait.String() != "io_wait" {
+		t.Errorf("%v %v %v", trace.LeftSleep, trace.LeftPreempted, trace.LeftIOWait)
+	}
+}
+
+func TestLossesAreThoseOfAllCPUs(t *testing.T) {
+	s := openStream(t, trace.StreamOptions{Comm: "no-such-task"})
+	if err := s.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Lose(3, 5); err != nil {
+		t.Fatal(err)
+	}
+	cpus := uint64(ebpf.MustPossibleCPU())
+	lost, err := s.Lost()
+	if err != nil || lost.RingFull != 3*cpus || lost.NoStorage != 5*cpus {
+		t.Errorf("%+v, %v; want 3 and 5 of each of %d CPUs", lost, err, cpus)
+	}
+}
+
+// The process that traces begets switches by reading them: it is left out where
+// it was not asked for.
+func TestTheProcessThatTracesIsLeftOutUnlessItWasAskedFor(t *testing.T) {
+	nap := func() {
+		for range 100 {
+			time.Sleep(time.Millisecond)
+		}
+	}
+	for _, asked := range []bool{true, false} {
+		o := trace.StreamOptions{Switches: true, RingBytes: 64 << 20}
+		if asked {
+			o.PIDs = []int{os.Getpid()}
+		}
+		s := openStream(t, o)
+		nap()
+		events, _ := stop(t, s)
+		own := 0
+		for _, e := range events {
+			if e.TGID == os.Getpid() {
+				own++
+			}
+		}
+		if asked != (own > 0) || len(events) == 0 {
+			t.Errorf("asked for: %t; %d of %d events are its own", asked, own, len(events))
+		}
 	}
 }
 

@@ -88,5 +88,6 @@ func TestVMStormsAndFullBuffersLoseNothing(t *testing.T) {
 	guest.Long(t)
 	t.Run("forks", TestForkStormIsCountedToTheLastTaskAndLeavesNoStorage)
 	t.Run("ring", TestRingBufferKeptFullLosesEventsOneByOneAndNothingElse)
+	t.Run("snapshots", TestSnapshotsWhileEverythingChangesOnlyGrow)
 	t.Run("cycles", TestAttachingAndDetachingLeavesNothingInTheKernelOrTheHeap)
 }

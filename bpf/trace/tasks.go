@@ -52,11 +52,12 @@ func Tasks(fn func(*Task) error) error {
 type taskIterator struct{ objs tasksObjects }
 
 func newTaskIterator() (*taskIterator, error) {
-	if err := Probe(); err != nil {
+	types, err := probe()
+	if err != nil {
 		return nil, err
 	}
 	it := &taskIterator{}
-	if err := loadTasksObjects(&it.objs, nil); err != nil {
+	if err := loadTasksObjects(&it.objs, &ebpf.CollectionOptions{Cache: types}); err != nil {
 		return nil, fmt.Errorf("load the task iterator: %w", explainPermission(err))
 	}
 	return it, nil

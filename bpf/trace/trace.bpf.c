@@ -10,6 +10,10 @@
  *
  * Context: run queue lock held, interrupts off. A task leaves exactly one CPU
  * at a time, so what belongs to the task or to this CPU has one writer.
+ *
+ * Every switch of the machine pays for on_switch(): what is rare is out of its
+ * line, and on its stack is less than the 64 bytes from which on newer kernels
+ * give a program a private one, with a longer way to it.
  */
 #include "trace.h"
 
@@ -20,15 +24,16 @@ enum {
 	LEFT_PREEMPTED = 1 << 0,
 	LEFT_IOWAIT = 1 << 1,
 	LEFT_PRIMED = 1 << 2, /* not seen leaving; the baseline is prime()'s */
+	LEFT_UNBORN = 1 << 3, /* not at all: this is its first slice */
 };
 
 /* A task's baseline: the kernel's accounting when it left a CPU last. */
 struct task_state {
-	u64 exec;   /* sum_exec_runtime */
-	u64 delay;  /* run_delay */
-	u64 depart; /* when it left, rq clock; 0: that is not known */
-	u64 cgroup; /* for which slot was looked up */
-	u32 slot;
+	u64 exec;	/* sum_exec_runtime */
+	u64 delay;	/* run_delay */
+	u64 depart;	/* when it left, rq clock; 0: that is not known */
+	u64 cgroup;	/* for which the slot was looked up */
+	u32 first_cell; /* of the slot: 0 is that of slot 0 only */
 	u32 generation;
 	u32 left;
 	u32 cpu;
@@ -104,14 +109,20 @@ static __always_inline u64 cgroup_of(struct task_struct *task)
  * the coming one is due, and may run ahead of now by burst. A clock that went
  * back by more than that starts the bucket afresh.
  */
+static __always_inline bool over_rate(u64 next, u64 now, u64 gap, u64 burst)
+{
+	u64 ahead = next - now;
+
+	/* burst < ahead <= 2 * burst + gap, in one */
+	return ahead - burst - 1 < burst + gap;
+}
+
 static __always_inline bool token(u64 *next, u64 now, u64 gap, u64 burst)
 {
-	s64 ahead = *next - now;
-
-	if (ahead < 0 || ahead > (s64)(2 * burst + gap))
-		*next = now;
-	else if (ahead > (s64)burst)
+	if (over_rate(*next, now, gap, burst))
 		return false;
+	if (*next - now > 2 * burst + gap)
+		*next = now;
 	*next += gap;
 	return true;
 }
@@ -173,20 +184,37 @@ static __noinline void name_holder(struct cpu_state *here, struct event *e)
 		e->idle_ns = to - oldest - busy;
 }
 
-static __always_inline void emit(struct cpu_state *here, struct task_struct *prev, u32 cpu,
-				 struct task_state *s, u32 kind, u64 arrival, u64 wait,
-				 u64 blocked, u64 run)
+/* Whether the cycles of this task are events. */
+static __always_inline bool is_sampled(struct task_struct *task)
 {
+	return (task->pid & knob.sample_mask) == knob.sample_phase;
+}
+
+/* Tells user space of here->slice, as far as the rates allow. */
+static __noinline void emit(struct cpu_state *here, struct task_struct *prev,
+			    struct task_state *s)
+{
+	const struct slice *slice = &here->slice;
+	u64 arrival = prev->sched_info.last_arrival, now = arrival + slice->run;
+	u32 kind = 0;
 	struct event *e;
 
+	if (slice->wait >= knob.wait_threshold_ns)
+		kind |= EVENT_WAIT;
+	if (!(slice->was & LEFT_PREEMPTED)) {
+		if (slice->was & LEFT_IOWAIT && slice->blocked >= knob.io_threshold_ns)
+			kind |= EVENT_IO;
+		if (is_sampled(prev))
+			kind |= EVENT_CYCLE;
+	}
 	/* A wait may go out on a cycle's token, not the other way round. */
 	if (kind & (EVENT_WAIT | EVENT_IO) &&
-	    !token(&here->next_event[0], arrival + run, knob.event_gap_ns[0], knob.burst_ns)) {
+	    !token(&here->next_event[0], now, knob.event_gap_ns[0], knob.burst_ns)) {
 		here->loss[LOSS_WAIT_RATE]++;
 		kind &= EVENT_CYCLE;
 	}
 	if (kind == EVENT_CYCLE &&
-	    !token(&here->next_event[1], arrival + run, knob.event_gap_ns[1], knob.burst_ns)) {
+	    !token(&here->next_event[1], now, knob.event_gap_ns[1], knob.burst_ns)) {
 		here->loss[LOSS_CYCLE_RATE]++;
 		return;
 	}
@@ -200,13 +228,13 @@ static __always_inline void emit(struct cpu_state *here, struct task_struct *pre
 	}
 	__builtin_memset(e, 0, sizeof(*e));
 	e->arrival_ns = arrival;
-	e->wait_ns = wait;
-	e->blocked_ns = blocked;
-	e->run_ns = run;
+	e->wait_ns = slice->wait;
+	e->blocked_ns = slice->blocked;
+	e->run_ns = slice->run;
 	e->cgroup = s->cgroup;
 	e->pid = prev->pid;
 	e->tgid = prev->tgid;
-	e->cpu = cpu;
+	e->cpu = s->cpu;
 	e->wakeups = s->wakeups;
 	e->kind = kind;
 	((u64 *)e->comm)[0] = *(u64 *)&prev->comm[0];
@@ -217,7 +245,7 @@ static __always_inline void emit(struct cpu_state *here, struct task_struct *pre
 }
 
 /* Notes run time of a cgroup that has no slot. Sums may miss a race: they rank. */
-static __always_inline void note_unknown(struct cpu_state *here, u64 cgroup, u64 run)
+static __noinline void note_unknown(struct cpu_state *here, u64 cgroup, u64 run)
 {
 	u64 *sum = bpf_map_lookup_elem(&unknown, &cgroup);
 
@@ -227,42 +255,43 @@ static __always_inline void note_unknown(struct cpu_state *here, u64 cgroup, u64
 		here->loss[LOSS_UNKNOWN_FULL]++;
 }
 
-static __always_inline void look_up_slot(struct task_state *s, u64 cgroup, u32 generation)
+static __noinline void look_up_slot(struct task_state *s, u64 cgroup, u32 generation)
 {
 	u32 *slot = bpf_map_lookup_elem(&slots, &cgroup);
 
-	s->slot = slot ? *slot : 0;
+	s->first_cell = slot ? *slot * num_cpus : 0;
 	s->cgroup = cgroup;
 	s->generation = generation;
+}
+
+static __always_inline struct departure *latest(struct cpu_state *here)
+{
+	opaque(here); /* else the address of the ring takes a register, throughout */
+	return &here->last[(u32)(here->departures - 1) % NUM_DEPARTURES];
 }
 
 /*
  * The run time leaves out interrupts and what the hypervisor stole: as long as
  * one task follows the other, the arrival of the next says better when the one
- * before left. Tells whether it did.
+ * before left.
  */
-static __always_inline bool had_until(struct cpu_state *here, u64 arrival)
+static __always_inline void had_until(struct cpu_state *here, u64 arrival)
 {
-	struct departure *d = &here->last[(here->departures - 1) % NUM_DEPARTURES];
+	struct departure *d = latest(here);
 
-	if (here->gap) {
-		here->gap = 0;
-		return false;
-	}
-	if (d->to < arrival)
+	if (!here->gap && d->to < arrival)
 		d->to = arrival;
-	return true;
 }
 
 /* Remembers who had the CPU, for those who waited for it. */
 static __always_inline void remember(struct cpu_state *here, struct task_struct *prev,
-				     u64 cgroup, u64 from, u64 run, bool follows)
+				     u64 cgroup, u64 from, u64 run)
 {
-	struct departure *d = &here->last[(here->departures - 1) % NUM_DEPARTURES];
+	struct departure *d = latest(here);
 	u64 threshold = knob.wait_threshold_ns, to = from + run;
 	bool brief = run < threshold / 32;
 
-	if (brief && follows && here->brief && to - d->from < threshold / 2) {
+	if (brief && !here->gap && here->brief && to - d->from < threshold / 2) {
 		/* Many brief ones must not push out who had the CPU for long. */
 		if (!d->run)
 			d->run = d->to - d->from;
@@ -280,6 +309,7 @@ static __always_inline void remember(struct cpu_state *here, struct task_struct 
 		d->to = to;
 		d->run = 0;
 		here->brief = brief;
+		here->gap = 0;
 	}
 	d->cgroup = cgroup;
 	d->pid = prev->pid;
@@ -292,109 +322,132 @@ static __always_inline void remember(struct cpu_state *here, struct task_struct 
  * Whether the growth since the baseline is one whole slice of a task that was
  * not seen leaving a CPU before. Its sleep is not known: as if preempted.
  */
-static __always_inline bool whole_slice(struct task_struct *prev, struct task_state *s,
-					bool *is_new)
+static __noinline bool whole_slice(struct task_struct *prev, struct task_state *s)
 {
 	u64 pcount = prev->sched_info.pcount;
 
 	/* A new task has no past: its first slice counts in full. */
-	*is_new = pcount == 1 && prev->start_time >= since_ns;
-	if (*is_new)
+	if (pcount == 1 && prev->start_time >= since_ns) {
 		s->exec = s->delay = 0;
-	else if (!(s->left & LEFT_PRIMED) || (u32)pcount != s->pcount + 1)
+		s->left = LEFT_PREEMPTED | LEFT_UNBORN;
+		return true;
+	}
+	if (!(s->left & LEFT_PRIMED) || (u32)pcount != s->pcount + 1)
 		return false;
 	s->left = LEFT_PREEMPTED;
 	return true;
 }
 
-static __always_inline void account(struct cpu_state *here, struct task_struct *prev, u32 cpu,
-				    struct task_state *s, u64 cgroup, u32 left)
+static __always_inline void account(struct cpu_state *here, struct task_struct *prev,
+				    const u32 *cpu, struct task_state *s, u32 left)
 {
-	u64 exec = prev->se.sum_exec_runtime;
-	u64 delay = prev->sched_info.run_delay;
-	u64 arrival = prev->sched_info.last_arrival;
-	u64 from = arrival, run, wait, blocked = 0;
-	u32 generation = knob.generation, kind = 0, index;
-	bool is_new = false, follows;
+	u64 depart = s->depart, total, wait, run, from, blocked;
+	u32 index, was, io;
 	struct cell *c;
 
-	if (!s->depart) {
-		if (!whole_slice(prev, s, &is_new)) {
+	if (unlikely(!depart)) {
+		if (!whole_slice(prev, s)) {
 			here->loss[LOSS_FIRST_SLICE]++;
 			goto restart;
 		}
-		s->cpu = cpu;
+		s->cpu = *cpu;
 	}
-	run = exec - s->exec;
-	wait = delay - s->delay;
-	if ((s64)run < 0 || (s64)wait < 0) {
+	index = s->first_cell + *cpu;
+	c = bpf_map_lookup_elem(&stats, &index);
+
+	total = prev->sched_info.run_delay;
+	wait = total - s->delay;
+	s->delay = total;
+	total = prev->se.sum_exec_runtime;
+	run = total - s->exec;
+	s->exec = total;
+	if (unlikely((s64)(run | wait) < 0)) {
 		here->loss[LOSS_BACKWARDS]++;
 		goto restart;
 	}
+	from = prev->sched_info.last_arrival;
+	blocked = from - depart;
 	/* No arrival is noted of a task that was preempted amid going to sleep. */
-	if ((s64)(s->depart - from) > 0)
-		from = s->depart;
-	follows = had_until(here, from);
-
-	if (s->cgroup != cgroup || s->generation != generation)
-		look_up_slot(s, cgroup, generation);
-	index = s->slot * num_cpus + cpu;
-	c = bpf_map_lookup_elem(&stats, &index);
-	if (!c) {
-		here->loss[LOSS_NO_CELL]++;
-		goto baseline;
-	}
-	if (!s->slot)
-		note_unknown(here, cgroup, run);
+	if ((s64)blocked < 0)
+		from = depart;
+	blocked -= wait;
+	/* Now, on the run queue's clock; 0 would mean that it is not known. */
+	s->depart = (from + run) | 1;
+	opaque(from); /* the sum is not worth a place on the stack */
+	had_until(here, from);
+	was = s->left;
+	s->left = left;
+	if (unlikely(!c))
+		goto no_cell;
 
 	c->switches++;
 	c->involuntary += left & LEFT_PREEMPTED;
 	c->run_ns += run;
-	c->wait_ns += wait;
 	c->run[bucket_of(run)]++;
+	c->wait_ns += wait;
 	c->wait[bucket_of(wait)]++;
-	if (s->cpu != cpu)
+	if (unlikely(s->cpu != *cpu)) {
 		c->migrations++;
-	if (is_new)
-		c->forks++;
-	if (!(s->left & LEFT_PREEMPTED)) {
-		blocked = arrival - wait - s->depart;
+		s->cpu = *cpu;
+	}
+	if (!(was & LEFT_PREEMPTED)) {
+		s->wakeups++;
 		if ((s64)blocked < 0)
 			blocked = 0;
-		s->wakeups++;
-		if ((prev->pid & knob.sample_mask) == knob.sample_phase)
-			kind = EVENT_CYCLE;
-		if (s->left & LEFT_IOWAIT) {
-			c->io_ns += blocked;
-			c->io[bucket_of(blocked)]++;
-			if (blocked >= knob.io_threshold_ns)
-				kind |= EVENT_IO;
-		} else {
-			c->sleep_ns += blocked;
-			c->sleep[bucket_of(blocked)]++;
+		io = was / LEFT_IOWAIT & 1;
+		(&c->sleep_ns)[io] += blocked;
+		(&c->sleep[bucket_of(blocked)])[io * NUM_BUCKETS]++;
+		if (unlikely(blocked >= knob.io_threshold_ns)) {
+			opaque(was);
+			if (was & LEFT_IOWAIT)
+				goto event;
 		}
+	} else {
+		blocked = 0;
+		if (unlikely(was & LEFT_UNBORN))
+			c->forks++;
 	}
-	if (wait >= knob.wait_threshold_ns)
-		kind |= EVENT_WAIT;
-	if (kind && (u32)prev->tgid != own_tgid)
-		emit(here, prev, cpu, s, kind, arrival, wait, blocked, run);
+	if (unlikely(wait >= knob.wait_threshold_ns))
+		goto event;
+	if (!(was & LEFT_PREEMPTED) && is_sampled(prev) && (u32)prev->tgid != own_tgid) {
+		if (!over_rate(here->next_event[1], prev->sched_info.last_arrival + run,
+			       knob.event_gap_ns[1], knob.burst_ns))
+			goto event;
+		here->loss[LOSS_CYCLE_RATE]++;
+	}
 
 baseline:
-	/* Now, on the run queue's clock; 0 would mean that it is not known. */
-	s->depart = (from + run) | 1;
-	s->left = left;
-	remember(here, prev, cgroup, from, run, follows);
-	goto out;
+	remember(here, prev, s->cgroup, from, run);
+	if (unlikely(!s->first_cell))
+		note_unknown(here, s->cgroup, run);
+	return;
+
+event:
+	if ((u32)prev->tgid == own_tgid)
+		goto baseline;
+	here->slice.from = from;
+	here->slice.run = run;
+	here->slice.wait = wait;
+	here->slice.blocked = blocked;
+	here->slice.was = was;
+	emit(here, prev, s);
+	from = here->slice.from;
+	run = here->slice.run;
+	goto baseline;
+
+no_cell: /* Of slot 0 there always is. */
+	here->loss[LOSS_NO_CELL]++;
+	s->cpu = *cpu;
+	goto baseline;
 
 restart: /* How long the slice was is not known: leave out the next sleep. */
-	s->depart = arrival | 1;
+	s->depart = prev->sched_info.last_arrival | 1;
 	s->left = LEFT_PREEMPTED;
 	s->wakeups++; /* it may have been one: a gap */
+	s->exec = prev->se.sum_exec_runtime;
+	s->delay = prev->sched_info.run_delay;
+	s->cpu = *cpu;
 	here->gap = 1;
-out:
-	s->exec = exec;
-	s->delay = delay;
-	s->cpu = cpu;
 }
 
 /* prev_state became an argument of the tracepoint in 5.18. */
@@ -403,8 +456,8 @@ int on_switch(u64 *ctx)
 {
 	bool preempt = ctx[0];
 	struct task_struct *prev = (void *)ctx[1];
-	u32 prev_state = ctx[3];
-	u32 cpu = bpf_get_smp_processor_id(), left = 0;
+	u64 prev_state = ctx[3], cgroup;
+	u32 cpu = bpf_get_smp_processor_id(), left;
 	struct task_state *s;
 	struct cpu_state *here;
 
@@ -418,16 +471,19 @@ int on_switch(u64 *ctx)
 	/* A task may be preempted between setting its state and sleeping. */
 	if (preempt || prev_state == TASK_RUNNING)
 		left = LEFT_PREEMPTED;
-	else if (core_bitfield(prev, in_iowait))
-		left = LEFT_IOWAIT;
+	else
+		left = core_bitfield(prev, in_iowait) * LEFT_IOWAIT;
 
 	s = bpf_task_storage_get(&tasks, prev, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
-	if (s) {
-		account(here, prev, cpu, s, cgroup_of(prev), left);
-	} else {
+	if (unlikely(!s)) {
 		here->loss[LOSS_NO_STORAGE]++;
 		here->gap = 1;
+		return 0;
 	}
+	cgroup = cgroup_of(prev);
+	if (unlikely(s->cgroup != cgroup || s->generation != knob.generation))
+		look_up_slot(s, cgroup, knob.generation);
+	account(here, prev, &cpu, s, left);
 	return 0;
 }
 

@@ -128,7 +128,8 @@ type cpuState = traceCpuState
 // run here. A program that the verifier refuses is an [*ebpf.VerifierError] in
 // the chain; %+v prints its whole log.
 func Load(o Options) (*Tracer, error) {
-	if err := Probe(); err != nil {
+	types, err := probe()
+	if err != nil {
 		return nil, err
 	}
 	cpus, err := ebpf.PossibleCPU()
@@ -150,7 +151,7 @@ func Load(o Options) (*Tracer, error) {
 	spec.Maps[traceMapEvents].MaxEntries = uint32(o.RingBytes)
 
 	t := &Tracer{cpus: cpus, slots: o.Slots}
-	if err := spec.LoadAndAssign(&t.objs, nil); err != nil {
+	if err := spec.LoadAndAssign(&t.objs, &ebpf.CollectionOptions{Cache: types}); err != nil {
 		return nil, fmt.Errorf("load the tracer: %w", explainPermission(err))
 	}
 	if err := t.start(o); err != nil {

@@ -29,6 +29,9 @@ struct cell {
 };
 
 _Static_assert(sizeof(struct cell) == 832, "whole cache lines, as documented");
+_Static_assert(&((struct cell *)0)->io_ns == &((struct cell *)0)->sleep_ns + 1 &&
+		       &((struct cell *)0)->io[0] == &((struct cell *)0)->sleep[NUM_BUCKETS],
+	       "on storage or not is an index");
 
 /* Ways to lose something; each has a counter per CPU. Names are in snapshot.go. */
 enum loss {
@@ -56,22 +59,34 @@ struct departure {
 	u32 pid;
 	u32 tgid;
 	char comm[TASK_COMM_LEN];
+	u64 reserved; /* to a whole cache line */
 };
 
 #define NUM_DEPARTURES 8 /* a power of two */
 
+/* A slice that has an event, as account() leaves it to emit(). */
+struct slice {
+	u64 from;
+	u64 run;
+	u64 wait;
+	u64 blocked;
+	u32 was; /* how the task left a CPU before */
+};
+
 /* Per-CPU state, written by its CPU only, interrupts off. */
 struct cpu_state {
-	struct departure last[NUM_DEPARTURES]; /* a ring of who left last */
-	u64 departures;			       /* of them, ever; the next one's place */
+	u64 departures;	   /* of tasks, ever; the next one's place in the ring */
 	u32 gap;	   /* since, the CPU was idle or a task had it that is not remembered */
 	u32 brief;	   /* the last of them had it briefly */
 	u64 next_event[2]; /* token buckets, one a budget: when the next is due */
-	u64 loss[NUM_LOSSES];
 	u64 reserved[4];
+	struct departure last[NUM_DEPARTURES]; /* a ring of who left last */
+	u64 loss[NUM_LOSSES];
+	struct slice slice;
+	u64 unused[3];
 };
 
-_Static_assert(sizeof(struct cpu_state) == 576, "whole cache lines");
+_Static_assert(sizeof(struct cpu_state) == 704, "whole cache lines");
 
 /* What an event is about, in event.kind; one switch may be all of them. */
 enum event_kind {

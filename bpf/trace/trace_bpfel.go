@@ -30,23 +30,34 @@ type traceCell struct {
 }
 
 type traceCpuState struct {
-	_    structs.HostLayout
-	Last [8]struct {
-		_      structs.HostLayout
-		From   uint64
-		To     uint64
-		Run    uint64
-		Cgroup uint64
-		Pid    uint32
-		Tgid   uint32
-		Comm   [16]int8
-	}
+	_          structs.HostLayout
 	Departures uint64
 	Gap        uint32
 	Brief      uint32
 	NextEvent  [2]uint64
-	Loss       [8]uint64
 	Reserved   [4]uint64
+	Last       [8]struct {
+		_        structs.HostLayout
+		From     uint64
+		To       uint64
+		Run      uint64
+		Cgroup   uint64
+		Pid      uint32
+		Tgid     uint32
+		Comm     [16]int8
+		Reserved uint64
+	}
+	Loss  [8]uint64
+	Slice struct {
+		_       structs.HostLayout
+		From    uint64
+		Run     uint64
+		Wait    uint64
+		Blocked uint64
+		Was     uint32
+		_       [4]byte
+	}
+	Unused [3]uint64
 }
 
 type traceEvent struct {

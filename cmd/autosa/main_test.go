@@ -56,15 +56,16 @@ var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
 // fake is a daemon for the command to talk to.
 type fake struct {
-	mu     sync.Mutex
-	status api.Status // guarded by mu
-	list   []api.Scheduler
-	err    error // of every order
-	orders []api.SwitchRequest
-	traces []api.TraceRequest // guarded by mu
-	lines  []api.TraceEvent   // of every trace
-	tasks  api.TaskList
-	pages  int // statuses of a watch before it ends; 0 for no end
+	mu      sync.Mutex
+	status  api.Status // guarded by mu
+	list    []api.Scheduler
+	err     error // of every order
+	orders  []api.SwitchRequest
+	traces  []api.TraceRequest  // guarded by mu
+	records []api.RecordRequest // guarded by mu
+	lines   []api.TraceEvent    // of every trace
+	tasks   api.TaskList
+	pages   int // statuses of a watch before it ends; 0 for no end
 }
 
 func (f *fake) Status() api.Status {

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"autosa/api"
 	"autosa/api/client"
 	"autosa/config"
 	"autosa/daemon"
@@ -38,12 +39,26 @@ any machine and without a daemon.
 Where no daemon runs, this command observes by itself: it changes nothing, and
 the decisions say what autosa would do.
 
+With --events it also holds single waits of at least --min-wait, as ` + "`autosa trace`" + ` shows
+them, up to a thousand a second; what is missing is counted where it is missing.
+` + "`autosa replay FILE --events`" + ` prints them.
+
 The file is written as it grows: however the recording ends, all but its last two
 seconds are readable. It holds names of tasks and cgroups; only you may read it.`,
-		Args: exactly(0),
+		Example: "  sudo autosa record --duration 10m -o night.autosa\n  sudo autosa record --events --min-wait 1ms --cgroup nginx.service",
+		Args:    exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.duration < 0 {
 				return usagef(cmd, "--duration %v is negative", o.duration)
+			}
+			if err := o.req.Validate(); err != nil {
+				return usagef(cmd, "%v", err)
+			}
+			if cmd.Flags().Changed("min-wait") && o.req.MinWait == 0 {
+				return usagef(cmd, "min-wait: must be positive")
+			}
+			if cmd.Flags().Changed("cgroup") && len(o.req.Cgroups) == 0 {
+				return usagef(cmd, "--cgroup is empty: it would choose everything")
 			}
 			ctx, stop := interruptible(cmd.Context())
 			defer stop()
@@ -59,6 +74,9 @@ seconds are readable. It holds names of tasks and cgroups; only you may read it.
 	cmd.Flags().StringVarP(&o.path, "output", "o", "", "file to write (default autosa-HOST-DATE.autosa)")
 	cmd.Flags().DurationVar(&o.duration, "duration", 0, "end after this time, as in 10m")
 	cmd.Flags().BoolVar(&o.force, "force", false, "replace a file that exists")
+	cmd.Flags().BoolVar(&o.req.Events, "events", false, "record single waits too")
+	cmd.Flags().DurationVar(&o.req.MinWait, "min-wait", 0, "with --events: shortest wait recorded (default 4ms)")
+	cmd.Flags().StringSliceVar(&o.req.Cgroups, "cgroup", nil, "with --events: of these cgroups with what is below them, as in `autosa trace`")
 	return cmd
 }
 
@@ -66,11 +84,12 @@ type recordOptions struct {
 	path     string
 	duration time.Duration
 	force    bool
+	req      api.RecordRequest
 }
 
 // record records into a file until ctx ends.
 func (a *app) record(ctx context.Context, o recordOptions) (err error) {
-	src, err := a.recordingSource(ctx)
+	src, err := a.recordingSource(ctx, o.req)
 	if err != nil {
 		return err
 	}
@@ -82,7 +101,7 @@ func (a *app) record(ctx context.Context, o recordOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	t := taping{app: a, ctx: ctx, file: o.path}
+	t := taping{app: a, ctx: ctx, file: o.path, events: o.req.Events}
 	err = t.copy(src, f)
 	return errors.Join(err, f.Close())
 }
@@ -116,15 +135,15 @@ func createRecording(o recordOptions) (*os.File, error) {
 
 // recordingSource is the running daemon's recording or, where none runs, one of
 // this process's own making.
-func (a *app) recordingSource(ctx context.Context) (io.ReadCloser, error) {
+func (a *app) recordingSource(ctx context.Context, req api.RecordRequest) (io.ReadCloser, error) {
 	c, err := a.client()
 	if err != nil {
 		return nil, err
 	}
-	src, err := c.Record(ctx)
+	src, err := c.Record(ctx, req)
 	if errors.Is(err, client.ErrNoDaemon) {
 		fmt.Fprintf(a.stderr, "no daemon is running: observing by itself\n")
-		return a.observer(ctx)
+		return a.observer(ctx, req)
 	}
 	return src, err
 }
@@ -143,7 +162,7 @@ func (o *ownRecording) Close() error {
 	return o.ended.Wait()
 }
 
-func (a *app) observer(ctx context.Context) (io.ReadCloser, error) {
+func (a *app) observer(ctx context.Context, req api.RecordRequest) (io.ReadCloser, error) {
 	cfg, err := config.Load(config.Sources{Flags: &a.flags, Environ: a.environ, Classes: classNames()})
 	if err != nil {
 		return nil, err
@@ -160,7 +179,7 @@ func (a *app) observer(ctx context.Context) (io.ReadCloser, error) {
 	g := &errgroup.Group{}
 	g.Go(func() error { return d.Run(ctx) })
 	g.Go(func() error {
-		err := d.Record(ctx, w)
+		err := d.Record(ctx, req, w)
 		w.CloseWithError(err)
 		if errors.Is(err, io.ErrClosedPipe) {
 			return nil // whoever read it is done
@@ -175,7 +194,13 @@ type taping struct {
 	*app
 	ctx  context.Context
 	file string
-	gaps uint64
+	// events says that they were asked for.
+	events bool
+	gaps   uint64
+	// What recorded events say is missing among them, and their total once it is
+	// there.
+	lost  uint64
+	total *recording.Total
 }
 
 // copy writes what src records until that or ctx ends. What it has written is
@@ -208,6 +233,10 @@ func (t *taping) copy(src io.Reader, f *os.File) error {
 			at = rec.At
 		case *recording.Gap:
 			t.gaps += rec.Lost
+		case *recording.Event:
+			t.lost += rec.LostBefore
+		case *recording.Total:
+			t.total = rec
 		}
 		if err := out.Write(rec); err != nil {
 			return t.broken(out, err)
@@ -244,6 +273,9 @@ func (t *taping) end(in *recording.Reader, out *recording.Writer, f *os.File, at
 	if n := in.Summary().Unknown; n > 0 {
 		fmt.Fprintf(t.stderr, "%s of types that this autosa does not know were left out\n", count(int(n), "record"))
 	}
+	if t.total != nil && t.total.Error != "" {
+		fmt.Fprintf(t.stderr, "the events ended early: %s\n", clean(string(t.total.Error)))
+	}
 	switch {
 	case t.ctx.Err() != nil:
 		return nil
@@ -257,10 +289,28 @@ func (t *taping) end(in *recording.Reader, out *recording.Writer, f *os.File, at
 }
 
 func (t *taping) figures(out *recording.Writer) string {
-	s := fmt.Sprintf("%s, %s, %s, %s bytes", count(int(out.Records(recording.TypeSample)), "sample"),
-		count(int(out.Records(recording.TypeDecision)), "decision"), count(int(out.Records(recording.TypeSwap)), "swap"), grouped(uint64(out.Bytes())))
+	s := fmt.Sprintf("%s, %s, %s", count(int(out.Records(recording.TypeSample)), "sample"),
+		count(int(out.Records(recording.TypeDecision)), "decision"), count(int(out.Records(recording.TypeSwap)), "swap"))
+	if t.events {
+		s += ", " + t.eventFigures(out.Records(recording.TypeEvent))
+	}
+	s += fmt.Sprintf(", %s bytes", grouped(uint64(out.Bytes())))
 	if t.gaps > 0 {
 		s += fmt.Sprintf(", %d records lost because writing was too slow", t.gaps)
+	}
+	return s
+}
+
+// eventFigures says how many events there are and how many are missing.
+func (t *taping) eventFigures(n uint64) string {
+	s := count64(n, "event")
+	switch {
+	case t.total == nil && t.lost > 0:
+		s += fmt.Sprintf(" (at least %s missing)", grouped(t.lost))
+	case t.total != nil && t.total.LeftOut > 0:
+		s += fmt.Sprintf(" (%s missing, %s of these because they were too many)", grouped(t.total.Lost), grouped(t.total.LeftOut))
+	case t.total != nil && t.total.Lost > 0:
+		s += fmt.Sprintf(" (%s missing)", grouped(t.total.Lost))
 	}
 	return s
 }

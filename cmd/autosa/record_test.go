@@ -14,7 +14,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"autosa/api"
+	"autosa/daemon"
 	"autosa/engine"
 	"autosa/policy"
 	"autosa/recording"
@@ -23,12 +26,13 @@ import (
 
 // taped is a recording of a machine that calculates for ten seconds, with a
 // swap in its sixth.
-func taped(w io.Writer) error {
+func taped(w io.Writer, req api.RecordRequest) error {
 	c := policy.DefaultConfig()
 	e := engine.New(time.Minute, c)
 	out, err := recording.NewWriter(w, recording.Header{
 		Autosa: buildVersion(), Start: noon.UnixNano(), Config: engine.WireConfig(time.Minute, c),
 		Machine: recording.Machine{Host: "web1", Kernel: "6.18.0", Arch: runtime.GOARCH, CPUs: 2, CPUModel: "Example 3000"},
+		Events:  req.Events,
 	})
 	if err != nil {
 		return err
@@ -55,6 +59,9 @@ func taped(w io.Writer) error {
 		d := e.Decide(policy.ModeAuto, in)
 		put(engine.WireInput(0, policy.ModeAuto, in))
 		put(engine.WireDecision(&d))
+		if req.Events {
+			put(event(in.Now, i))
+		}
 		if d.Action == policy.ActionSwap {
 			put(&recording.Swap{At: recording.Nanos(in.Now), From: "eevdf", To: engine.WireArm(d.Arm), OK: true})
 			in.InCharge, in.LastSwap = policy.InCharge{Arm: d.Arm, Owner: policy.OwnerAutosa}, in.Now
@@ -63,18 +70,142 @@ func taped(w io.Writer) error {
 			err = out.Flush()
 		}
 	}
+	if req.Events {
+		at := recording.Nanos(in.Now)
+		put(&recording.Total{At: at, Time: at, Events: 10, Lost: 9, LeftOut: 4})
+	}
 	if err != nil {
 		return err
 	}
 	return out.Close(recording.Nanos(in.Now))
 }
 
+// event is the i-th of a recording: every third is an I/O wait, and before the
+// seventh some were lost.
+func event(at time.Time, i int) *recording.Event {
+	e := &recording.Event{
+		At: recording.Nanos(at), Time: recording.Nanos(at.Add(time.Microsecond)), PID: 812, TGID: 812, Comm: "pipewire", Group: "/user.slice", CPU: 1,
+		Wait: int64(time.Duration(5+i) * time.Millisecond), Run: 120e3, Before: "sleep", Left: "sleep", Arrivals: uint64(i),
+		HolderPID: 900, HolderComm: "cc1plus\x1b[31m", HolderGroup: "/build", NextPID: 901, NextComm: "cc1plus",
+	}
+	switch {
+	case i%3 == 0:
+		e.IO, e.Before, e.Queued = true, "io_wait", 30e3
+	case i == 7:
+		e.LostBefore = 5
+	}
+	return e
+}
+
 // Record records and takes its leave.
-func (f *fake) Record(_ context.Context, w io.Writer) error {
+func (f *fake) Record(_ context.Context, req api.RecordRequest, w io.Writer) error {
 	if f.err != nil {
 		return f.err
 	}
-	return taped(w)
+	f.mu.Lock()
+	f.records = append(f.records, req)
+	f.mu.Unlock()
+	return taped(w, req)
+}
+
+func TestRecordedEventsArePrintedAsATraceWould(t *testing.T) {
+	dir := t.TempDir()
+	with, without := filepath.Join(dir, "with"), filepath.Join(dir, "without")
+	f := &fake{}
+	socket := serve(t, f)
+	_, errs, code := autosa(t, nil, "record", "--events", "--min-wait", "1ms", "--cgroup", "a.service,/b", "-o", with, "--socket", socket)
+	if code != 0 || !strings.Contains(errs, "one swap, 10 events (9 missing, 4 of these because they were too many), ") {
+		t.Errorf("record: exit %d: %s", code, errs)
+	}
+	want := api.RecordRequest{Events: true, MinWait: time.Millisecond, Cgroups: []string{"a.service", "/b"}}
+	if diff := cmp.Diff([]api.RecordRequest{want}, f.records); diff != "" {
+		t.Error(diff)
+	}
+	if _, errs, code := autosa(t, nil, "record", "-o", without, "--socket", socket); code != 0 || strings.Contains(errs, "event") {
+		t.Errorf("record: exit %d: %s", code, errs)
+	}
+	out, errOut, code := autosa(t, nil, "replay", with, "--events")
+	if code != 0 {
+		t.Errorf("exit %d", code)
+	}
+	golden(t, "replay-events", out+"--\n"+errOut)
+	short, errOut, _ := autosa(t, nil, "replay", with, "--events", "--until", "4s")
+	if n := strings.Count(short, "pipewire"); n != 4 || !strings.Contains(errOut, "4 events in 4.00 s, at least 0 lost") {
+		t.Errorf("%d events until 4 s: %s", n, errOut)
+	}
+
+	out, _, _ = autosa(t, nil, "replay", with, "--events", "--json")
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	if len(lines) != 11 {
+		t.Fatalf("%d lines", len(lines))
+	}
+	for i, line := range lines {
+		var got api.TraceEvent
+		if err := json.Unmarshal([]byte(line), &got); err != nil {
+			t.Fatal(err)
+		}
+		if i == 10 {
+			if want := (api.TraceTotal{Events: 10, Lost: 9, LeftOut: 4}); got.End == nil || *got.End != want {
+				t.Errorf("the last line is %s", line)
+			}
+			continue
+		}
+		want := daemon.RecordedEvent(event(noon.Add(time.Duration(i+1)*time.Second), i))
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Error(diff)
+		}
+	}
+	for _, args := range [][]string{{}, {"--json"}, {"--set", "min_class_age=8s"}} {
+		a, errA, codeA := autosa(t, nil, append([]string{"replay", with}, args...)...)
+		b, _, codeB := autosa(t, nil, append([]string{"replay", without}, args...)...)
+		if a != b || codeA != 0 || codeB != 0 || errA != "" {
+			t.Errorf("replay %v of events %d: %s\n%s\nwithout %d:\n%s", args, codeA, errA, a, codeB, b)
+		}
+	}
+	if _, errs, code := autosa(t, nil, "replay", without, "--events"); code != api.ExitFailed || !strings.Contains(errs, "record --events") {
+		t.Errorf("of a recording without: exit %d: %s", code, errs)
+	}
+
+	b, err := os.ReadFile(with)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[len(b)/2] ^= 1
+	if err := os.WriteFile(with, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, _, code := autosa(t, nil, "replay", with, "--events"); code != 0 || !strings.Contains(out, "lost: block") {
+		t.Errorf("of a damaged one: exit %d: %s", code, out)
+	}
+	if out, errs, code := autosa(t, nil, "replay", with, "--events", "--json"); code != 0 || strings.Contains(out, "block") || !strings.Contains(errs, "lost: block") {
+		t.Errorf("of a damaged one, as JSON: exit %d: %s%s", code, out, errs)
+	}
+}
+
+func TestBadFlagsOfEventsAreNamed(t *testing.T) {
+	none := t.TempDir() + "/none.sock"
+	for _, c := range []struct {
+		args []string
+		says string
+	}{
+		{[]string{"record", "--min-wait", "1ms"}, "they go with events"},
+		{[]string{"record", "--cgroup", "x"}, "they go with events"},
+		{[]string{"record", "--events", "--min-wait", "0"}, "min-wait: must be positive"},
+		{[]string{"record", "--events", "--min-wait", "-1s"}, "min-wait: must be from 0"},
+		{[]string{"record", "--events", "--cgroup", ""}, "--cgroup is empty"},
+		{[]string{"replay", "x", "--events", "--verify"}, "--events prints what was recorded"},
+		{[]string{"replay", "x", "--events", "--fast"}, "--events prints what was recorded"},
+		{[]string{"replay", "x", "--events", "--speed", "2"}, "--events prints what was recorded"},
+		{[]string{"replay", "x", "--events", "--set", "min_confidence=0.5"}, "--events prints what was recorded"},
+	} {
+		args := c.args
+		if args[0] == "record" {
+			args = append(args, "--socket", none, "--duration", "1ms", "-o", t.TempDir()+"/x")
+		}
+		if out, errs, code := autosa(t, nil, args...); code != api.ExitUsage || !strings.Contains(errs, c.says) || out != "" {
+			t.Errorf("%v: exit %d, want %d and %q: %s%s", c.args, code, api.ExitUsage, c.says, out, errs)
+		}
+	}
 }
 
 func TestRecordingFromADaemonReplaysAndVerifies(t *testing.T) {
@@ -118,7 +249,7 @@ func TestRecordingFromADaemonReplaysAndVerifies(t *testing.T) {
 func TestReplaySaysWhatIsWrongWithAFile(t *testing.T) {
 	dir := t.TempDir()
 	var whole bytes.Buffer
-	if err := taped(&whole); err != nil {
+	if err := taped(&whole, api.RecordRequest{}); err != nil {
 		t.Fatal(err)
 	}
 	other := bytes.Clone(whole.Bytes())

@@ -21,6 +21,7 @@ import (
 
 type replayOptions struct {
 	json, verify, fast bool
+	events             bool
 	speed              float64
 	until              time.Duration
 	set                []string
@@ -39,6 +40,9 @@ and 1 when one differs.
 With --set it asks what would have been decided with another configuration. What
 was in charge, and how the machine went on, stays as recorded.
 
+With --events it prints the single events that were recorded, as ` + "`autosa trace`" + ` does,
+and decides nothing.
+
 With --verify it looks at the file only: which blocks and records there are and
 what is damaged, where.`,
 		Example: "  autosa replay autosa-web1-20260301T120000Z.autosa\n  autosa replay FILE --set min_confidence=0.8 --set min_switch_interval=60s\n  autosa replay FILE --verify",
@@ -54,6 +58,9 @@ what is damaged, where.`,
 			if err != nil {
 				return usagef(cmd, "%v", err)
 			}
+			if o.events && (o.verify || o.fast || adjust != nil || cmd.Flags().Changed("speed")) {
+				return usagef(cmd, "--events prints what was recorded: it goes with --json and --until only")
+			}
 			ctx, stop := interruptible(cmd.Context())
 			defer stop()
 			f, err := os.Open(args[0])
@@ -68,11 +75,15 @@ what is damaged, where.`,
 			if err != nil {
 				return fmt.Errorf("%s: %w", args[0], err)
 			}
+			if o.events {
+				return a.replayEvents(ctx, args[0], in, o)
+			}
 			return a.replay(ctx, in, o, adjust)
 		},
 	}
 	cmd.Flags().BoolVar(&o.json, "json", false, "print JSON, one decision on each line, the summary last")
 	cmd.Flags().BoolVar(&o.verify, "verify", false, "check the file only")
+	cmd.Flags().BoolVar(&o.events, "events", false, "print the single events")
 	cmd.Flags().BoolVar(&o.fast, "fast", false, "as fast as possible, the default")
 	cmd.Flags().Float64Var(&o.speed, "speed", 0, "so many times as fast as it was, as in 1 or 10")
 	cmd.Flags().DurationVar(&o.until, "until", 0, "end that long after the recording's beginning, as in 90s")

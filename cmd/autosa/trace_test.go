@@ -126,6 +126,17 @@ func TestTheSummaryOfManyPairsIsBoundedAndAddsUp(t *testing.T) {
 	}
 }
 
+func TestASummaryLeavesOutWhatWasNoKnownWait(t *testing.T) {
+	var s traceSummary
+	for _, slice := range []api.Slice{{Partial: true, WaitSeconds: 1}, {WaitSeconds: 0}} {
+		slice.Holder = &api.TraceTask{Group: "/h"}
+		s.add(&api.TraceEvent{Slice: &slice})
+	}
+	if s.events != 2 || len(s.edges) != 0 {
+		t.Errorf("%d events, %d pairs", s.events, len(s.edges))
+	}
+}
+
 func TestBadTraceFlagsAreNamed(t *testing.T) {
 	none := t.TempDir() + "/none.sock"
 	for _, tt := range []struct {

@@ -21,13 +21,14 @@ import (
 type tracePrinter struct {
 	out   *bufio.Writer
 	enc   *json.Encoder // nil for text
+	zone  *time.Location
 	sum   traceSummary
 	begun bool // something was traced, or could have been
 	head  bool // the columns were named
 }
 
 func newTracePrinter(w io.Writer, asJSON bool) *tracePrinter {
-	p := &tracePrinter{out: bufio.NewWriter(w)}
+	p := &tracePrinter{out: bufio.NewWriter(w), zone: time.Local}
 	if asJSON {
 		p.enc = json.NewEncoder(p.out)
 		p.enc.SetEscapeHTML(false)
@@ -77,7 +78,7 @@ func (p *tracePrinter) slice(e *api.TraceEvent) {
 	if s.Partial {
 		wait, run, blocked, before = "?", "?", "?", "?"
 	}
-	fmt.Fprintf(p.out, sliceFormat, e.Time.Local().Format(clockTime), strconv.Itoa(s.CPU), taskName(&s.TraceTask),
+	fmt.Fprintf(p.out, sliceFormat, e.Time.In(p.zone).Format(clockTime), strconv.Itoa(s.CPU), taskName(&s.TraceTask),
 		wait, run, blocked, before, s.Left, taskName(s.Holder), taskName(s.Next), clean(s.Group))
 }
 
@@ -236,6 +237,9 @@ func (t *traceSummary) write(w io.Writer, lasted time.Duration) {
 		fmt.Fprintf(w, " (%s)", percent(float64(lost)/float64(lost+t.events)))
 	}
 	fmt.Fprintln(w)
+	if t.total != nil && t.total.LeftOut > 0 {
+		fmt.Fprintf(w, "%s of these were left out of the recording, because they were too many\n", grouped(t.total.LeftOut))
+	}
 	if t.total != nil && t.total.Unremembered+t.total.Missed > 0 {
 		fmt.Fprintf(w, "slices of tasks that the kernel had no memory for: %s; switches, of any task, that it did not show: %s\n",
 			grouped(t.total.Unremembered), grouped(t.total.Missed))

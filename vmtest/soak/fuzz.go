@@ -69,12 +69,28 @@ func functions(path, prefix string) (names []string, err error) {
 	return names, nil
 }
 
-// job fuzzes a target for so long, after its seeds.
-func (t target) job(length time.Duration) job {
+// fuzzing is how much a target is fuzzed after its seeds: for so long, or, where that is not 0, with so many inputs. Inputs
+// are counted by two workers that begin with the seeds alone, so that it is much the same on every run.
+type fuzzing struct {
+	length time.Duration
+	inputs int
+}
+
+// job fuzzes a target.
+func (t target) job(f fuzzing) job {
 	_, short, _ := strings.Cut(t.pkg, "/")
-	return job{
-		name: short + "/" + t.name, what: "fuzzed for " + length.String(), kernel: thisKernel(), limit: length + 5*time.Minute,
-		args: []string{"test", "-run", "^" + t.name + "$", "-fuzz", "^" + t.name + "$", "-fuzztime", length.String(), t.pkg},
+	j := job{
+		name: short + "/" + t.name, what: "fuzzed for " + f.length.String(), kernel: thisKernel(), limit: f.length + 5*time.Minute,
+		args: []string{"test", "-run", "^" + t.name + "$", "-fuzz", "^" + t.name + "$"},
 		pass: "\nPASS\n",
 	}
+	if f.inputs == 0 {
+		j.args = append(j.args, "-fuzztime", f.length.String(), t.pkg)
+		return j
+	}
+	j.what, j.limit = fmt.Sprintf("fuzzed with %d inputs", f.inputs), 5*time.Minute
+	// Go's cache would hand on what earlier runs found worth keeping, and grow.
+	j.scratch = "-test.fuzzcachedir="
+	j.args = append(j.args, "-fuzztime", fmt.Sprintf("%dx", f.inputs), "-fuzzminimizetime", "20x", "-parallel", "2", t.pkg, "-args")
+	return j
 }

@@ -3,7 +3,7 @@
 // Command soak runs the long forms of tests, one after the other, and the fuzz targets.
 //
 //	soak [-again] [-only PATTERN] [-series "6.12 6.18"] [-fuzz-seconds N] [-document PAGE]
-//	soak -fuzz [-only PATTERN] [-fuzz-seconds N]
+//	soak -fuzz [-only PATTERN] [-fuzz-seconds N | -fuzz-inputs N]
 //	soak -list
 //
 // What has passed is remembered in the cache directory for the revision that was tested, changes that are not committed
@@ -35,16 +35,17 @@ func main() {
 	only := flag.String("only", "", "run what has a name that matches this `pattern`")
 	series := flag.String("series", "", "kernel `series` for what runs in guests (default: every prepared one)")
 	seconds := flag.Int("fuzz-seconds", 60, "`seconds` for each fuzz target")
+	inputs := flag.Int("fuzz-inputs", 0, "with -fuzz: so many `inputs` for each fuzz target, instead of seconds")
 	document := flag.String("document", "", "`page` to put the table of results into, e.g. docs/SOAK.md")
 	flag.Parse()
 	pattern, err := regexp.Compile(*only)
-	if err != nil || flag.NArg() > 0 || *seconds < 1 {
+	if err != nil || flag.NArg() > 0 || *seconds < 1 || *inputs < 0 || *inputs > 0 && !*fuzzOnly {
 		fmt.Fprintln(os.Stderr, "soak: wrong usage:", errors.Join(err, fmt.Errorf("arguments %q", flag.Args())))
 		os.Exit(2)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	jobs, err := plan(ctx, *fuzzOnly, time.Duration(*seconds)*time.Second, strings.Fields(*series))
+	jobs, err := plan(ctx, *fuzzOnly, fuzzing{time.Duration(*seconds) * time.Second, *inputs}, strings.Fields(*series))
 	if err == nil {
 		var some []job
 		for _, j := range jobs {
@@ -65,7 +66,7 @@ func main() {
 }
 
 // plan lists what there is to run.
-func plan(ctx context.Context, fuzzOnly bool, fuzzTime time.Duration, series []string) ([]job, error) {
+func plan(ctx context.Context, fuzzOnly bool, fuzz fuzzing, series []string) ([]job, error) {
 	targets, err := fuzzTargets(ctx, ".")
 	if err != nil {
 		return nil, err
@@ -82,7 +83,7 @@ func plan(ctx context.Context, fuzzOnly bool, fuzzTime time.Duration, series []s
 		}
 	}
 	for _, t := range targets {
-		jobs = append(jobs, t.job(fuzzTime))
+		jobs = append(jobs, t.job(fuzz))
 	}
 	return jobs, nil
 }

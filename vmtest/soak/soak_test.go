@@ -58,6 +58,31 @@ func TestFuzzTargetsAreFoundByThemselves(t *testing.T) {
 	}
 }
 
+func TestFuzzingWithInputsIsBoundedAndLeavesNothingBehind(t *testing.T) {
+	x := target{"autosa/config", "FuzzLoad"}
+	timed := x.job(fuzzing{length: 7 * time.Second})
+	if timed.scratch != "" || !slices.Contains(timed.args, "7s") || slices.Contains(timed.args, "-parallel") {
+		t.Errorf("%+v", timed)
+	}
+	counted := x.job(fuzzing{length: 7 * time.Second, inputs: 30})
+	for _, want := range []string{"30x", "-parallel", "2", "^FuzzLoad$", "autosa/config"} {
+		if !slices.Contains(counted.args, want) {
+			t.Errorf("no %s in %q", want, counted.args)
+		}
+	}
+	if testing.Short() {
+		t.Skip("fuzzing takes an instrumented build")
+	}
+	t.Setenv("TMPDIR", t.TempDir())
+	o, err := counted.run(t.Context(), "test", t.TempDir())
+	if err != nil || o.Result != passed || len(o.Counted) != 1 {
+		t.Errorf("%+v, %v", o, err)
+	}
+	if left, err := filepath.Glob(filepath.Join(os.Getenv("TMPDIR"), "autosa-soak-*")); len(left) > 0 || err != nil {
+		t.Errorf("%v is left, %v", left, err)
+	}
+}
+
 func TestGuestItemsRunOnEveryPreparedKernelOrThoseTheyName(t *testing.T) {
 	kernels := func(it item) (all []string) {
 		for _, j := range it.jobs([]string{"6.12", "7.2"}) {
@@ -94,6 +119,8 @@ func TestOutcomesAreReadFromWhatGoTestPrints(t *testing.T) {
 			"a_test.go:9: 3 is not 4", []string{"3"}},
 		{"did not compile", "# autosa/x\nx.go:1: no\nFAIL\tautosa/x [build failed]\n", here, false, fails, "FAIL\tautosa/x [build failed]", nil},
 		{"skipped", "=== RUN   TestA\n    a_test.go:9: needs root\n--- SKIP: TestA (0.00s)\nPASS\n", here, true, skipped, "needs root", nil},
+		{"skipped in part", "=== RUN   TestA\n    a_test.go:9: needs root\n--- SKIP: TestA (0.00s)\n--- PASS: TestB (0.00s)\nPASS\n", here, true, passed, "",
+			[]string{"a part was skipped: needs root"}},
 		{"no such test", "testing: warning: no tests to run\nPASS\nok  \tautosa/x\t1s [no tests to run]\n", here, true, fails,
 			"nothing was run: the package has no such test", nil},
 		{"in a guest", "        stress_vm_test.go:69: counted: 4 cycles\n    --- PASS: TestMatrix (1s)\n            --- PASS: TestMatrix/6.12/bpf/trace/TestVMA (0.00s)\n",

@@ -17,6 +17,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -36,11 +37,14 @@ func Main(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// probe asks the kernel once: on an emulated CPU that takes seconds.
+var probe = sync.OnceValue(trace.Probe)
+
 // RequireTracer skips the test where the tracer cannot run, with the reason. In
 // a guest of package vmtest, whose kernels can, it fails the test instead.
 func RequireTracer(t testing.TB) {
 	t.Helper()
-	err := trace.Probe()
+	err := probe()
 	cannot := errors.Is(err, os.ErrPermission) || errors.Is(err, trace.ErrNotSupported)
 	if cannot && os.Getenv("AUTOSA_VM") == "" {
 		t.Skip(err)
