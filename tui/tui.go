@@ -12,6 +12,7 @@ import (
 	"io"
 	"iter"
 	"os"
+	"runtime/debug"
 	"strings"
 
 	tea "charm.land/bubbletea/v2"
@@ -58,7 +59,7 @@ func run(ctx context.Context, o Options, m tea.Model) error {
 	if base, ok := m.(*model); ok && o.Tasks != nil {
 		base.fetch = func() ([]Task, error) { return o.Tasks(ctx) }
 	}
-	program := tea.NewProgram(m, tea.WithInput(o.Input), tea.WithOutput(o.Output), tea.WithEnvironment(o.Environ),
+	program := tea.NewProgram(guarded{m}, tea.WithInput(o.Input), tea.WithOutput(o.Output), tea.WithEnvironment(o.Environ),
 		tea.WithFPS(framesPerSecond), tea.WithoutSignalHandler())
 	// The program is asked to quit, not killed by its context: it then waits for its
 	// own goroutines.
@@ -87,6 +88,35 @@ func run(ctx context.Context, o Options, m tea.Model) error {
 		return fmt.Errorf("terminal: %w", err)
 	}
 	return nil
+}
+
+// guarded is a model whose commands panic in the program's own loop: there the
+// panic's text is out before the program ends, of its goroutines the end may come
+// first.
+type guarded struct{ tea.Model }
+
+// defect is a panic on its way to the program's loop.
+type defect struct {
+	value any
+	stack []byte
+}
+
+func (g guarded) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
+	if d, ok := msg.(defect); ok {
+		panic(fmt.Sprintf("%v\n\n%s", d.value, d.stack))
+	}
+	m, cmd := g.Model.Update(msg)
+	if cmd == nil {
+		return guarded{m}, nil
+	}
+	return guarded{m}, func() (msg tea.Msg) {
+		defer func() {
+			if r := recover(); r != nil {
+				msg = defect{r, debug.Stack()}
+			}
+		}()
+		return cmd()
+	}
 }
 
 // Once writes one page as plain text, width cells wide and as long as it has to

@@ -264,6 +264,22 @@ func TestReaderIsWokenFromAQuarterFull(t *testing.T) {
 }
 
 func TestDirectReadsCountAsIOWait(t *testing.T) {
+	for attempt := 1; ; attempt++ {
+		waits := directReads(t)
+		// A read whose data came while the reader was still on its way to sleep, or preempted there, waits for nothing: on
+		// a busy machine that is a good part of them, and most where a hypervisor held the CPU meanwhile.
+		if waits >= 0.25 {
+			return
+		}
+		if attempt == attempts {
+			t.Fatalf("%.2f I/O waits for a direct read, in %d attempts", waits, attempts)
+		}
+	}
+}
+
+// directReads has a task read for a while and returns the I/O waits a read.
+func directReads(t *testing.T) float64 {
+	t.Helper()
 	tracer := load(t, trace.Options{IOThreshold: time.Microsecond})
 	c := assign(t, tracer, 1)
 	l := tracetest.Read(t, c, quietCPU(), tracetest.DiskFile(t))
@@ -285,9 +301,7 @@ func TestDirectReadsCountAsIOWait(t *testing.T) {
 	if reads < 50 {
 		t.Fatalf("the load read %d blocks only", reads)
 	}
-	// A read whose data came while the reader was still on its way to sleep, or preempted there, waits for nothing: on a
-	// busy machine that is a good part of them.
-	if io > uint64(reads)*11/10 || io < uint64(reads)/4 {
+	if io > uint64(reads)*11/10 {
 		t.Errorf("%d I/O waits for %d direct reads", io, reads)
 	}
 	// A read is its wait for the disk, the system call around it, and waiting
@@ -304,6 +318,7 @@ func TestDirectReadsCountAsIOWait(t *testing.T) {
 	if events == 0 {
 		t.Error("no event for an I/O wait past the threshold")
 	}
+	return float64(io) / float64(reads)
 }
 
 func TestNewTasksCountFromTheirFirstSlice(t *testing.T) {
