@@ -37,10 +37,10 @@ func benchHackbench(ctx context.Context, s settings) (string, error) {
 	}
 	fmt.Printf("hackbench -p -g %d -l %d, order drawn with seed %d\n", groups, loops, s.seed)
 	lot := rand.New(rand.NewPCG(s.seed, 0))
-	var pairs []pair
-	var rates, costs []float64
+	var all hackbenchPairs
 	for n := range warmPairs + s.pairs {
-		var p pair
+		var with, without hackbenchRun
+		var cost time.Duration
 		onFirst := lot.IntN(2) == 0
 		for _, on := range []bool{onFirst, !onFirst} {
 			if !on {
@@ -48,86 +48,105 @@ func benchHackbench(ctx context.Context, s settings) (string, error) {
 				if err := measure.Sleep(ctx, 2*time.Second); err != nil {
 					return "", err
 				}
-				if p.off, _, err = hackbench(ctx, loops); err != nil {
+				if without, err = hackbench(ctx, loops); err != nil {
 					return "", err
 				}
 				continue
 			}
-			var rate float64
-			var cost time.Duration
-			if p.on, rate, cost, err = s.withDaemon(ctx, loops); err != nil {
+			if with, cost, err = s.withDaemon(ctx, loops); err != nil {
 				return "", err
 			}
-			rates, costs = append(rates, rate), append(costs, cost.Seconds()/p.on)
 		}
 		what := fmt.Sprintf("pair %d of %d", n+1-warmPairs, s.pairs)
 		if n < warmPairs {
 			what = "warm-up, dropped"
 		} else {
-			pairs = append(pairs, p)
+			all.add(with, without, cost)
 		}
-		fmt.Fprintf(os.Stderr, "hackbench: %s: on %.3f s, off %.3f s, slowdown %+.2f %%\n", what, p.on, p.off, 100*(p.on/p.off-1))
+		fmt.Fprintf(os.Stderr, "hackbench: %s: on %.3f s (%.3f s of CPU), off %.3f s (%.3f s), slowdown %+.2f %% (%+.2f %%)\n", what,
+			with.took, with.cpu, without.took, without.cpu, 100*(with.took/without.took-1), 100*(with.cpu/without.cpu-1))
 	}
-	return judge(s, pairs, loops, rates, costs)
+	return judge(s, loops, &all)
 }
 
-func judge(s settings, pairs []pair, loops int, rates, costs []float64) (string, error) {
-	mean, low, high := slowdown(pairs)
-	var slow, off []float64
-	for _, p := range pairs {
-		slow, off = append(slow, 100*(p.on/p.off-1)), append(off, p.off)
-	}
-	least, most := spread(slow)
+// hackbenchRun is one run: how long it took, the CPU time of its tasks, both in seconds, and the machine's switches a second.
+type hackbenchRun struct{ took, cpu, rate float64 }
+
+// hackbenchPairs are runs beside the daemon, whose CPU time counts with that of hackbench's tasks, and without.
+type hackbenchPairs struct {
+	wall, cpu    []pair
+	rates, costs []float64 // switches a second; the daemon's share of a CPU
+}
+
+func (h *hackbenchPairs) add(with, without hackbenchRun, cost time.Duration) {
+	h.wall = append(h.wall, pair{on: with.took, off: without.took})
+	h.cpu = append(h.cpu, pair{on: with.cpu + cost.Seconds(), off: without.cpu})
+	h.rates, h.costs = append(h.rates, with.rate), append(h.costs, cost.Seconds()/with.took)
+}
+
+// judge makes the table. The promise is held against the CPU time: hackbench keeps every CPU busy, so on a machine of its own its time is that,
+// and what a hypervisor gives to others meanwhile is left out.
+func judge(s settings, loops int, all *hackbenchPairs) (string, error) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "`hackbench -p -g %d -l %d` with the daemon (`autosa start%s`) and without, BPF run-time statistics off: %d pairs, order drawn with seed %d.\n\n",
-		groups, loops, strings.Join(append([]string{""}, s.daemonArgs...), " "), len(pairs), s.seed)
+		groups, loops, strings.Join(append([]string{""}, s.daemonArgs...), " "), len(all.cpu), s.seed)
+	row := func(what string, pairs []pair) []string {
+		mean, low, high := slowdown(pairs)
+		var slow, off []float64
+		for _, p := range pairs {
+			slow, off = append(slow, 100*(p.on/p.off-1)), append(off, p.off)
+		}
+		least, most := spread(slow)
+		return []string{what, fmt.Sprintf("%+.2f %%", 100*mean), fmt.Sprintf("%+.2f to %+.2f %%", 100*low, 100*high),
+			fmt.Sprintf("%+.2f %%", median(slow)), fmt.Sprintf("%+.1f to %+.1f %%", least, most), fmt.Sprintf("%.2f s", median(off))}
+	}
 	b.WriteString(measure.Table([][]string{
-		{"slowdown, mean", "95 % interval", "limit of its upper end", "median", "least to most", "run without", "switches/s with", "daemon's CPU"},
-		{fmt.Sprintf("%+.2f %%", 100*mean), fmt.Sprintf("%+.2f to %+.2f %%", 100*low, 100*high), fmt.Sprintf("%.0f %%", 100*maxSlowdown),
-			fmt.Sprintf("%+.2f %%", median(slow)), fmt.Sprintf("%+.1f to %+.1f %%", least, most), fmt.Sprintf("%.2f s", median(off)),
-			fmt.Sprintf("%.0f", median(rates)), fmt.Sprintf("%.2f %% of one CPU", 100*median(costs))},
+		{"of", "slowdown, mean", "95 % interval", "median", "least to most", "a run without"},
+		row("CPU time, the daemon's included", all.cpu),
+		row("time by the clock", all.wall),
 	}))
+	fmt.Fprintf(&b, "\nWith the daemon: %.0f switches/s, %.2f %% of one CPU for its process.\n", median(all.rates), 100*median(all.costs))
+	_, low, high := slowdown(all.cpu)
 	if high > maxSlowdown {
-		err := fmt.Errorf("the slowdown's interval reaches to %+.2f %%, promised are %.0f %% at most", 100*high, 100*maxSlowdown)
+		err := fmt.Errorf("the interval of the slowdown in CPU time reaches to %+.2f %%, promised are %.0f %% at most", 100*high, 100*maxSlowdown)
 		if low <= 0 {
-			err = fmt.Errorf("%w; it includes none at all: the machine is too noisy for %d pairs, run more with -pairs", err, len(pairs))
+			err = fmt.Errorf("%w; it includes none at all: the machine is too noisy for %d pairs, run more with -pairs", err, len(all.cpu))
 		}
 		fmt.Fprintf(&b, "\nVerdict: **broken**: %v.\n", err)
 		return b.String(), err
 	}
-	b.WriteString("\nVerdict: the promise is kept.\n")
+	fmt.Fprintf(&b, "\nVerdict: the promise is kept: in CPU time the interval ends at %+.2f %%, promised are %.0f %% at most.\n", 100*high, 100*maxSlowdown)
 	return b.String(), nil
 }
 
-// withDaemon runs hackbench beside a daemon that has settled. It also returns the machine's switches a second and the CPU time that the
-// daemon's process took meanwhile.
-func (s settings) withDaemon(ctx context.Context, loops int) (took, rate float64, cost time.Duration, err error) {
+// withDaemon runs hackbench beside a daemon that has settled. It also returns the CPU time that the daemon's process took meanwhile.
+func (s settings) withDaemon(ctx context.Context, loops int) (run hackbenchRun, cost time.Duration, err error) {
 	d, err := measure.StartDaemon(ctx, s.autosa, 2, s.daemonArgs...)
 	if err != nil {
-		return 0, 0, 0, err
+		return run, 0, err
 	}
 	defer func() { err = errors.Join(err, d.Stop()) }()
 	before, err := measure.CPUTime(d.PID)
 	if err != nil {
-		return 0, 0, 0, err
+		return run, 0, err
 	}
-	if took, rate, err = hackbench(ctx, loops); err != nil {
-		return 0, 0, 0, err
+	if run, err = hackbench(ctx, loops); err != nil {
+		return run, 0, err
 	}
 	after, err := measure.CPUTime(d.PID)
-	return took, rate, after - before, err
+	return run, after - before, err
 }
 
 // size finds the number of loops with which a run takes about as long as asked for.
 func size(ctx context.Context, want time.Duration) (int, error) {
 	loops := 250
 	for range 5 {
-		took, _, err := hackbench(ctx, loops)
+		run, err := hackbench(ctx, loops)
 		if err != nil {
 			return 0, err
 		}
-		wanted := max(int(float64(loops)*want.Seconds()/took), 1)
-		if took > want.Seconds()/3 {
+		wanted := max(int(float64(loops)*want.Seconds()/run.took), 1)
+		if run.took > want.Seconds()/3 {
 			return wanted, nil
 		}
 		loops = wanted
@@ -135,27 +154,29 @@ func size(ctx context.Context, want time.Duration) (int, error) {
 	return loops, nil
 }
 
-// hackbench runs once and returns the time that it prints, which leaves out the start of its tasks, and the machine's
-// switches a second.
-func hackbench(ctx context.Context, loops int) (took, rate float64, err error) {
+// hackbench runs once. The time is what it prints, which leaves out the start of its tasks; their CPU time does not.
+func hackbench(ctx context.Context, loops int) (run hackbenchRun, err error) {
 	n0, err := measure.Switches()
 	if err != nil {
-		return 0, 0, err
+		return run, err
 	}
 	began := time.Now()
-	out, err := exec.CommandContext(ctx, "hackbench", "-p", "-g", strconv.Itoa(groups), "-l", strconv.Itoa(loops)).CombinedOutput()
+	cmd := exec.CommandContext(ctx, "hackbench", "-p", "-g", strconv.Itoa(groups), "-l", strconv.Itoa(loops))
+	out, err := cmd.CombinedOutput()
 	if err != nil {
-		return 0, 0, fmt.Errorf("hackbench: %w: %s", err, out)
+		return run, fmt.Errorf("hackbench: %w: %s", err, out)
 	}
 	whole := time.Since(began)
 	n1, err := measure.Switches()
 	if err != nil {
-		return 0, 0, err
+		return run, err
 	}
 	_, text, ok := strings.Cut(string(out), "Time: ")
 	took, perr := strconv.ParseFloat(strings.TrimSpace(text), 64)
 	if !ok || perr != nil || took <= 0 {
-		return 0, 0, fmt.Errorf("hackbench printed no time: %q", out)
+		return run, fmt.Errorf("hackbench printed no time: %q", out)
 	}
-	return took, float64(n1-n0) / whole.Seconds(), nil
+	// It waits for its tasks, so that their times are among its own.
+	cpu := cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+	return hackbenchRun{took: took, cpu: cpu.Seconds(), rate: float64(n1-n0) / whole.Seconds()}, nil
 }
