@@ -8,6 +8,8 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -322,23 +324,49 @@ func TestVMKilledDaemonLeavesTheKernelOnEEVDF(t *testing.T) {
 	}
 }
 
-func TestVMCancelledSwapEndsOnEEVDFWithNothingHalfStarted(t *testing.T) {
+// A swap that is given up while the next scheduler loads has changed nothing; once the old one is gone it ends on EEVDF.
+func TestVMCancelledSwapEndsInADefinedState(t *testing.T) {
 	guest.On(t, "7.2")
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	s := vmSwitcher(t, Options{Progress: func(p Progress) {
-		if p.Phase == PhaseVerifying && p.Target.Name == "scx_lavd" {
-			time.AfterFunc(time.Second, cancel)
-		}
-	}}, nil)
-	to(t, s, "scx_rusty")
-	_, err := s.Switch(ctx, Target{Name: "scx_lavd"})
-	if !errors.Is(err, context.Canceled) {
-		t.Fatal(err)
-	}
-	in, err := s.InCharge()
-	if err != nil || in.Owner != OwnerKernel || guest.State(t) != "disabled" {
-		t.Errorf("in charge: %+v, %v", in, err)
+	for _, c := range []struct {
+		phase Phase
+		next  string
+		after time.Duration
+		owner Owner
+		name  string
+		state string
+	}{
+		{PhaseLoading, "scx_lavd", time.Second, OwnerAutosa, "scx_rusty", "enabled"},
+		{PhaseOpening, "scx_bpfland", 0, OwnerKernel, EEVDF, "disabled"},
+	} {
+		t.Run(string(c.phase), func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			s := vmSwitcher(t, Options{Progress: func(p Progress) {
+				if p.Phase == c.phase && p.Target.Name == c.next {
+					if c.after > 0 {
+						time.AfterFunc(c.after, cancel)
+					} else {
+						cancel()
+					}
+				}
+			}}, nil)
+			pid := to(t, s, "scx_rusty").InCharge.PID
+			_, err := s.Switch(ctx, Target{Name: c.next})
+			var failed *SwitchError
+			if !errors.Is(err, context.Canceled) || !errors.As(err, &failed) || failed.Phase != c.phase {
+				t.Fatalf("got %v, want it to be cancelled while %s", err, c.phase)
+			}
+			in, err := s.InCharge()
+			if err != nil || in.Owner != c.owner || in.Name != c.name || guest.State(t) != c.state || c.owner == OwnerAutosa && in.PID != pid {
+				t.Errorf("in charge: %+v, %v; the kernel says %s", in, err, guest.State(t))
+			}
+			if left := processes("/proc", func(p procStat) bool {
+				b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p.pid))
+				return strings.Contains(string(b), c.next)
+			}); len(left) > 0 {
+				t.Errorf("half started: %v", left)
+			}
+		})
 	}
 }
 
