@@ -36,14 +36,7 @@ func stateFile(t *testing.T) string {
 func park(t *testing.T, state, path string, args ...string) *process {
 	t.Helper()
 	needGate(t)
-	p, err := spawn(t.Context(), testLog(t), state, path, args, time.Second)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		p.destroy()
-		<-p.done
-	})
+	p := spawned(t, state, path, args...)
 	if err := errors.Join(p.start(t.Context()), p.park(t.Context(), time.Minute)); err != nil {
 		t.Fatal(err)
 	}
@@ -156,10 +149,7 @@ func TestHeldLoaderEndsWithItsDaemon(t *testing.T) {
 func TestWithoutAGateNothingIsStarted(t *testing.T) {
 	needGate(t)
 	mark := filepath.Join(t.TempDir(), "ran")
-	p, err := spawn(t.Context(), testLog(t), "/nonexistent/state", "/bin/touch", []string{mark}, time.Second)
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := spawned(t, "/nonexistent/state", "/bin/touch", mark)
 	var g *gateError
 	if err := p.start(t.Context()); !errors.As(err, &g) || !strings.Contains(err.Error(), "/nonexistent/state") {
 		t.Errorf("got %v", err)

@@ -22,7 +22,14 @@ import (
 // begin spawns and starts a program, and ends it with the test.
 func begin(t *testing.T, path string, args ...string) (*process, error) {
 	t.Helper()
-	p, err := spawn(t.Context(), testLog(t), noGate, path, args, time.Second)
+	p := spawned(t, noGate, path, args...)
+	return p, p.start(t.Context())
+}
+
+// spawned makes a program's supervisor, and ends both with the test.
+func spawned(t *testing.T, state, path string, args ...string) *process {
+	t.Helper()
+	p, err := spawn(t.Context(), testLog(t), state, path, args, time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -30,7 +37,7 @@ func begin(t *testing.T, path string, args ...string) (*process, error) {
 		p.destroy()
 		<-p.done
 	})
-	return p, p.start(t.Context())
+	return p
 }
 
 // wait returns how it ended.

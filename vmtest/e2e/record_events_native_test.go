@@ -43,21 +43,7 @@ func TestRecordedEventsAreTheWaitsOfTheChosenAndChangeNoDecision(t *testing.T) {
 		if filepath.Base(file) == "chosen" {
 			args = []string{"record", "--events", "--min-wait", "2ms", "--cgroup", c.Name, "-o", file}
 		}
-		cmd := exec.Command(a.bin, args...)
-		cmd.Env = append(withoutSettings(), "AUTOSA_SOCKET="+a.socket)
-		out := &guest.Output{}
-		cmd.Stdout, cmd.Stderr = out, out
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			_ = cmd.Process.Kill() // fails where it has ended
-			_ = cmd.Wait()
-			if t.Failed() {
-				t.Logf("%s printed:\n%s", cmd, out)
-			}
-		})
-		tapes[file] = cmd
+		tapes[file] = beside(t, append(withoutSettings(), "AUTOSA_SOCKET="+a.socket), a.bin, args...)
 	}
 	for file, cmd := range tapes {
 		guest.Await(t, 2*time.Minute, "events and samples in "+file, func() bool {

@@ -39,21 +39,7 @@ func TestRecordingOfThisMachineReplaysHoweverItEnded(t *testing.T) {
 		t.Fatal(err)
 	}
 	start := func(file string) *exec.Cmd {
-		cmd := exec.Command(bin, "record", "-o", file, "--config", config, "--socket", filepath.Join(dir, "none.sock"))
-		cmd.Env = withoutSettings()
-		out := &guest.Output{}
-		cmd.Stdout, cmd.Stderr = out, out
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			_ = cmd.Process.Kill() // fails where it has ended
-			_ = cmd.Wait()
-			if t.Failed() {
-				t.Logf("%s printed:\n%s", cmd, out)
-			}
-		})
-		return cmd
+		return beside(t, withoutSettings(), bin, "record", "-o", file, "--config", config, "--socket", filepath.Join(dir, "none.sock"))
 	}
 	spin := exec.Command("sh", "-c", "while :; do :; done")
 	if err := spin.Start(); err != nil {
@@ -94,4 +80,24 @@ func TestRecordingOfThisMachineReplaysHoweverItEnded(t *testing.T) {
 		}
 	}
 	survivesAlteration(t, whole, 100)
+}
+
+// beside starts a program that ends with the test at the latest; what it printed is shown when that has failed.
+func beside(t *testing.T, env []string, program string, args ...string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command(program, args...)
+	cmd.Env = env
+	out := &guest.Output{}
+	cmd.Stdout, cmd.Stderr = out, out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill() // fails where it has ended
+		_ = cmd.Wait()
+		if t.Failed() {
+			t.Logf("%s printed:\n%s", cmd, out)
+		}
+	})
+	return cmd
 }
