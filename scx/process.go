@@ -72,14 +72,13 @@ type process struct {
 	parked   chan struct{} // closed when it is held at its registration
 	done     chan struct{} // closed when nothing of it is left
 	cmd      *exec.Cmd     // the supervisor
-	failure  error         // why it could not be started; valid after done
+	failure  error         // why it could not be started, or held; valid after done
 
 	mu        sync.Mutex
-	pid       int    // guarded by mu; the scheduler's, 0 before it was started
-	reaped    bool   // guarded by mu; group may belong to others now
-	requested bool   // guarded by mu
-	exit      Exit   // guarded by mu; complete after done
-	noGate    string // guarded by mu; why it cannot be held
+	pid       int  // guarded by mu; the scheduler's, 0 before it was started
+	reaped    bool // guarded by mu; group may belong to others now
+	requested bool // guarded by mu
+	exit      Exit // guarded by mu; complete after done
 }
 
 // spawn starts a supervisor for the scheduler and waits until it is ready for
@@ -222,9 +221,6 @@ func (p *process) follow(reports io.Reader) *ended {
 		case r.Parked:
 			close(p.parked) // told once
 		case r.NoGate != "":
-			p.mu.Lock()
-			p.noGate = r.NoGate
-			p.mu.Unlock()
 			p.failure = &gateError{why: r.NoGate}
 			answer(p.failure)
 		case r.Failed != "":
@@ -257,12 +253,11 @@ func (p *process) park(ctx context.Context, limit time.Duration) error {
 	case <-p.parked:
 		return nil
 	case <-p.done:
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		if p.noGate != "" {
-			return &gateError{why: p.noGate}
+		var g *gateError
+		if errors.As(p.failure, &g) {
+			return g
 		}
-		return fmt.Errorf("%w: %s", ErrExited, p.exit)
+		return fmt.Errorf("%w: %s", ErrExited, p.ending())
 	case <-timer.C:
 		return fmt.Errorf("%w: it has not come to its registration after %v", ErrTimeout, limit)
 	case <-ctx.Done():

@@ -282,8 +282,8 @@ func (w *swap) bring(ctx context.Context, next *running, starting, verifying Pha
 		if err := next.proc.start(ctx); err != nil {
 			return up, fmt.Errorf("start %s: %w", next.target.Name, err)
 		}
+		w.log.Debug("scheduler started", "scheduler", next.target.Name, "pid", next.proc.PID(), "args", next.target.Args)
 	}
-	w.log.Debug("scheduler started", "scheduler", next.target.Name, "pid", next.proc.PID(), "args", next.target.Args)
 	w.enter(verifying)
 	up, ks, err := w.prove(ctx, next, before.EnableSeq)
 	if err != nil {

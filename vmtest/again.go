@@ -11,9 +11,9 @@ import (
 // Unsteady begins the line of a test's output that says that it failed at first and passed when its package was run once more.
 const Unsteady = "unsteady: "
 
-// maxAgain is how many packages may fail in a guest and be tried again. Where more of them fail, it is not the noise of a
-// machine that emulates another one.
-const maxAgain = 2
+// MaxAgain is how many packages may fail and be tried again, here or in a guest. Where more of them fail, it is not the
+// noise of a machine that others use too.
+const MaxAgain = 2
 
 // Again runs the packages whose tests have failed once more, in a guest of their own, where nothing ran before them, and
 // puts what they came to into the report; tests keep the output of their first run as well. It leaves the report as it is when
@@ -33,7 +33,7 @@ func (s *Suite) Again(ctx context.Context, c Cache, k Kernel, first Report, prog
 		at = append(at, i)
 		second.binaries = append(second.binaries, s.binaries[i])
 	}
-	if len(at) == 0 || len(at) > maxAgain || first.Guest != nil {
+	if len(at) == 0 || len(at) > MaxAgain || first.Guest != nil {
 		return first, nil
 	}
 	for _, i := range at {

@@ -27,6 +27,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"autosa/vmtest"
 )
 
 func main() {
@@ -84,9 +86,6 @@ func parse(args []string) run {
 	return r
 }
 
-// maxAgain is how many packages may fail and be tried again.
-const maxAgain = 2
-
 func runGo(record string, args []string) (ok bool, err error) {
 	r := parse(args)
 	w, err := openRecord(record, r.name)
@@ -106,7 +105,7 @@ func runGo(record string, args []string) (ok bool, err error) {
 		return false, err
 	}
 	var exit *exec.ExitError
-	if r.again && errors.As(runErr, &exit) && !f.final && len(f.packages) > 0 && len(f.packages) <= maxAgain {
+	if r.again && errors.As(runErr, &exit) && !f.final && len(f.packages) > 0 && len(f.packages) <= vmtest.MaxAgain {
 		runErr = nil
 		for _, pkg := range f.packages {
 			fmt.Printf("== %s: %s has failed and is run again, once\n", r.name, pkg)
