@@ -84,8 +84,10 @@ func TestStateReadsDisabledUntilTheLoaderIsHeld(t *testing.T) {
 	if b, err := os.ReadFile(state); err != nil || string(b) != "enabled\n" {
 		t.Errorf("outside: %q, %v", b, err)
 	}
-	// It may be replaced once it is shown again, which a mount would not allow.
-	write(t, state, "enabling\n")
+	// In place: to replace the file would take the mount with it.
+	if err := os.WriteFile(state, []byte("enabling\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	p.open()
 	wait(t, p)
 	if got := p.out.text(); got != "disabled\nenabling\n" {
