@@ -277,8 +277,19 @@ func TestOutputOfTheFirstRunIsKeptBesideThatOfTheSecond(t *testing.T) {
 	}}}
 	inherit(second, first)
 	got := []string{second[0].Output, second[1].Output, second[1].Sub[0].Output, second[1].Sub[1].Output}
-	want := []string{"new\n", "four\n", Unsteady + "it failed at first:\ntwo\nand then, in a guest of its package alone:\nfive\n", "six\n"}
+	want := []string{"new\n", "four\n", Unsteady + "it failed at first:\ntwo\nand then, in a guest of its own:\nfive\n", "six\n"}
 	if !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+func TestSecondRunReplacesOnlyWhatItRan(t *testing.T) {
+	first := []*Result{{Name: "TestVMA", Outcome: Failed}, {Name: "TestVMB", Outcome: Passed}, {Name: "TestVMC", Outcome: Failed}}
+	all := replaced(first, []*Result{{Name: "TestVMC", Outcome: Passed}})
+	if got, want := outline("", all), "fail TestVMA\npass TestVMB\npass TestVMC\n"; got != want {
+		t.Errorf("results:\n%swant:\n%s", got, want)
+	}
+	if first[2].Outcome != Failed {
+		t.Error("the first run's results were written to")
 	}
 }

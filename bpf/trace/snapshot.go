@@ -20,6 +20,8 @@ type Snapshot struct {
 	// Slots is indexed by slot; slot 0 counts the tasks of all cgroups that
 	// have no slot of their own. It ends with the highest slot ever assigned.
 	Slots []Cell
+
+	moving []bool // by slot: it had switched when it was read last, so that a switch may have been under way
 }
 
 // Slots returns the number of slots that can be assigned: 1 to Slots.
@@ -31,8 +33,8 @@ func (t *Tracer) CPUs() int { return t.cpus }
 // Snapshot sums the counters over CPUs into s, without a system call. It does
 // not stop the writers: a cell's fields may differ by the switches under way,
 // and the next snapshot has what this one missed. s must be new or one that
-// this tracer filled before: slots that did not switch since are not read
-// again. After Close it returns [os.ErrClosed].
+// this tracer filled before: slots that did not switch since the snapshot before
+// the last are not read again. After Close it returns [os.ErrClosed].
 func (t *Tracer) Snapshot(s *Snapshot) error {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
@@ -41,7 +43,7 @@ func (t *Tracer) Snapshot(s *Snapshot) error {
 	}
 	n := int(t.high.Load()) + 1
 	for len(s.Slots) < n {
-		s.Slots = append(s.Slots, Cell{})
+		s.Slots, s.moving = append(s.Slots, Cell{}), append(s.moving, false)
 	}
 	for slot := range n {
 		cells := t.stats[slot*t.cpus : (slot+1)*t.cpus]
@@ -49,7 +51,10 @@ func (t *Tracer) Snapshot(s *Snapshot) error {
 		for i := range cells {
 			switches += atomic.LoadUint64(&cells[i].Switches)
 		}
-		if sum := &s.Slots[slot]; sum.Switches != switches {
+		sum := &s.Slots[slot]
+		moved := sum.Switches != switches
+		if moved || s.moving[slot] {
+			s.moving[slot] = moved
 			*sum = Cell{}
 			for i := range cells {
 				sum.add(&cells[i])

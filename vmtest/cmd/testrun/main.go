@@ -8,7 +8,7 @@
 //	testrun -record FILE report [REQUIRED…]
 //
 // go runs `go test -json` with the arguments; with -live N it also shows, as it comes, what tests of up to N levels print. With
-// -again, which is for tests that measure a machine which is not theirs alone, a package that fails is run once more by itself; a test
+// -again, which is for tests that measure a machine which is not theirs alone, the tests that fail are run once more by themselves; one
 // that passes then is unsteady, and said to be. Races, panics and more than two packages that fail are final. step
 // runs any other check, which passes or fails as a whole. Both record a failure and exit 1. report
 // prints every failed, unsteady and skipped test with its reason, then one line "N passed, N failed, N skipped", and
@@ -108,11 +108,7 @@ func runGo(record string, args []string) (ok bool, err error) {
 	if r.again && errors.As(runErr, &exit) && !f.final && len(f.packages) > 0 && len(f.packages) <= vmtest.MaxAgain {
 		runErr = nil
 		for _, pkg := range f.packages {
-			fmt.Printf("== %s: %s has failed and is run again, once\n", r.name, pkg)
-			if err := w.put(event{Action: "again", Package: pkg}); err != nil {
-				return false, err
-			}
-			againErr, err := goTest(w, r, append(flagsOf(r.rest), pkg), &failures{})
+			againErr, err := goTestAgain(w, r, pkg, f.tests[pkg])
 			if err != nil {
 				return false, err
 			}
@@ -120,6 +116,23 @@ func runGo(record string, args []string) (ok bool, err error) {
 		}
 	}
 	return finish(w, r.name, began, runErr)
+}
+
+// goTestAgain runs the tests of a package once more, or all of it when none of them is to blame for its failure.
+func goTestAgain(w *recorder, r run, pkg string, tests []string) (runErr, err error) {
+	args, what := flagsOf(r.rest), pkg
+	if len(tests) > 0 {
+		args, what = append(args, "-run=^("+strings.Join(tests, "|")+")$"), pkg+" "+strings.Join(tests, ", ")
+	} else {
+		tests = []string{""}
+	}
+	fmt.Printf("== %s: %s: failed and run again, once\n", r.name, what)
+	for _, t := range tests {
+		if err := w.put(event{Action: "again", Package: pkg, Test: t}); err != nil {
+			return nil, err
+		}
+	}
+	return goTest(w, r, append(args, pkg), &failures{})
 }
 
 // flagsOf leaves the packages out of the arguments of go test. A flag's value belongs to its flag: -timeout=15m.

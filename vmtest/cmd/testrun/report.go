@@ -124,8 +124,9 @@ func readTally(in io.Reader) (*tally, error) {
 			run, index = add(&result{run: e.Run}, nil), map[string]*result{}
 		case "again":
 			for _, r := range t.results {
-				if r.run == run.run && r.pkg == e.Package { // nothing of the first run counts
-					r.failedFirst, r.outcome = r.failed(), ""
+				below := e.Test == "" || r.test == "" || r.test == e.Test || strings.HasPrefix(r.test, e.Test+"/")
+				if r.run == run.run && r.pkg == e.Package && below { // nothing of the first run counts
+					r.failedFirst, r.outcome = r.failedFirst || r.failed(), ""
 				}
 			}
 		case "end":

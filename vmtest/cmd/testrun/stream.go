@@ -13,7 +13,8 @@ import (
 	"strings"
 )
 
-// event is a line of `go test -json`, or one of ours: "begin" and "end" of a run, "again" of a package.
+// event is a line of `go test -json`, or one of ours: "begin" and "end" of a run, "again" of a test, or of a package when none of its tests is
+// to blame.
 type event struct {
 	Action     string
 	Package    string  `json:",omitempty"`
@@ -59,9 +60,11 @@ func (r *recorder) Close() error {
 	return nil
 }
 
-// failures are the packages that have failed, and whether one of them did in a way that a second try must not excuse.
+// failures are the packages that have failed, the tests of the first level that did so, and whether one of them did in a way that a
+// second try must not excuse.
 type failures struct {
 	packages []string
+	tests    map[string][]string // by package
 	final    bool
 }
 
@@ -71,6 +74,11 @@ func (f *failures) note(e event) {
 	switch {
 	case e.Action == "fail" && e.Test == "":
 		f.packages = append(f.packages, e.Package)
+	case e.Action == "fail" && !strings.Contains(e.Test, "/"):
+		if f.tests == nil {
+			f.tests = map[string][]string{}
+		}
+		f.tests[e.Package] = append(f.tests[e.Package], e.Test)
 	case e.Action == "output" && final.MatchString(e.Output), e.Action == "build-fail":
 		f.final = true
 	}
