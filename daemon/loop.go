@@ -5,12 +5,12 @@ package daemon
 import (
 	"context"
 	"fmt"
-	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/prometheus/procfs"
 
 	"autosa/api"
 	"autosa/engine"
@@ -393,17 +393,13 @@ func (l *loop) end() {
 
 // residentBytes is this process's resident memory, 0 where it cannot be read.
 func residentBytes() uint64 {
-	b, err := os.ReadFile("/proc/self/statm")
+	self, err := procfs.Self()
 	if err != nil {
 		return 0
 	}
-	fields := strings.Fields(string(b))
-	if len(fields) < 2 {
-		return 0
-	}
-	pages, err := strconv.ParseUint(fields[1], 10, 64)
+	stat, err := self.Stat()
 	if err != nil {
 		return 0
 	}
-	return pages * uint64(os.Getpagesize())
+	return uint64(max(stat.ResidentMemory(), 0))
 }

@@ -96,7 +96,7 @@ func TestPreflightNamesEachTroubleWithItsRemedy(t *testing.T) {
 			h.Sys = fakeSys(t, map[string]string{"state": "enabled", "enable_seq": "1", "root/ops": "p2dq_1.0_x"})
 		}, LevelWarn, "p2dq_1.0_x is in charge"},
 		"limits": {"cgroup-cpu", func(t *testing.T, h *Host) {
-			root, err := h.cgroup2()
+			root, err := h.Cgroup2()
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -165,7 +165,7 @@ func TestVersion2HierarchyIsFoundInHybridMode(t *testing.T) {
 2 2 0:4 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu
 3 2 0:5 / /sys/fs/cgroup/uni\040fied rw shared:3 - cgroup2 cgroup2 rw
 `)
-	if got, err := h.cgroup2(); err != nil || got != "/sys/fs/cgroup/uni fied" {
+	if got, err := h.Cgroup2(); err != nil || got != "/sys/fs/cgroup/uni fied" {
 		t.Errorf("%q, %v", got, err)
 	}
 }

@@ -142,8 +142,29 @@ func FuzzSelf(f *testing.F) {
 		if fields := strings.Fields(uids); h.inUserNamespace() == slices.Equal(fields, []string{"0", "0", "4294967295"}) {
 			t.Fatalf("in a user namespace: %t, from %q", h.inUserNamespace(), uids)
 		}
-		if path, err := h.cgroup2(); err == nil && (path == "" || !strings.Contains(mounts, " - cgroup2 ")) {
+		if path, err := h.Cgroup2(); err == nil && (path == "" || !strings.Contains(mounts, " - cgroup2 ")) {
 			t.Fatalf("a hierarchy at %q from %q", path, mounts)
+		}
+	})
+}
+
+// FuzzLink gives the descriptors of a process any text.
+func FuzzLink(f *testing.F) {
+	proc := f.TempDir()
+	for _, seed := range []string{
+		"pos:\t0\nflags:\t02000002\nmnt_id:\t16\nino:\t1062\nlink_type:\tstruct_ops\nlink_id:\t3\n", "link_type:\ttracing\n", "link_type:", "", "xlink_type:\tstruct_ops",
+	} {
+		f.Add(seed, seed)
+	}
+	f.Fuzz(func(t *testing.T, one, two string) {
+		write(t, filepath.Join(proc, "12/fdinfo/3"), one)
+		write(t, filepath.Join(proc, "12/fdinfo/4"), two)
+		holds, known := linkOf(proc, 12)
+		if said := strings.Contains(one+"\n"+two, "struct_ops"); !known || holds && !said {
+			t.Fatalf("holds a link: %t, known: %t, from %q and %q", holds, known, one, two)
+		}
+		if holds, known := linkOf(proc, 13); holds || known {
+			t.Fatalf("a process that is not there holds a link: %t, known: %t", holds, known)
 		}
 	})
 }

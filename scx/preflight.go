@@ -205,7 +205,7 @@ const cgroupLimit = 4000
 // checkCgroups warns of CPU limits and weights that most schedulers ignore.
 func (h Host) checkCgroups(ctx context.Context) Check {
 	c := Check{Name: "cgroup-cpu", Level: LevelOK, Detail: "no CPU weights or limits are set"}
-	root, err := h.cgroup2()
+	root, err := h.Cgroup2()
 	if err != nil {
 		c.Level, c.Detail = LevelWarn, fmt.Sprintf("cgroup CPU limits cannot be looked at: %v", err)
 		return c
@@ -267,8 +267,8 @@ func firstWord(path string) string {
 	return word
 }
 
-// cgroup2 finds the version 2 hierarchy, which in hybrid mode is not at the top.
-func (h Host) cgroup2() (string, error) {
+// Cgroup2 returns where the version 2 hierarchy is mounted, which in hybrid mode is not at the top.
+func (h Host) Cgroup2() (string, error) {
 	b, err := os.ReadFile(filepath.Join(h.proc(), "self/mountinfo"))
 	if err != nil {
 		return "", err

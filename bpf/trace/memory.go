@@ -5,6 +5,7 @@ package trace
 import (
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/cilium/ebpf"
@@ -51,13 +52,16 @@ func machineTasks() (uint64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("count tasks: %w", err)
 	}
-	var n uint64
-	if f := strings.Fields(string(b)); len(f) > 3 {
+	return tasksIn(string(b))
+}
+
+func tasksIn(loadavg string) (uint64, error) {
+	if f := strings.Fields(loadavg); len(f) > 3 {
 		if _, all, ok := strings.Cut(f[3], "/"); ok {
-			if _, err := fmt.Sscan(all, &n); err == nil {
+			if n, err := strconv.ParseUint(all, 10, 64); err == nil {
 				return n, nil
 			}
 		}
 	}
-	return 0, fmt.Errorf("count tasks: no number of them in /proc/loadavg: %q", b)
+	return 0, fmt.Errorf("count tasks: no number of them in /proc/loadavg: %q", loadavg)
 }

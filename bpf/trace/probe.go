@@ -3,11 +3,9 @@
 package trace
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"os"
-	"strconv"
 	"strings"
 
 	"github.com/cilium/ebpf"
@@ -183,23 +181,12 @@ func explainPermission(err error) error {
 // missingCapabilities names those of CAP_BPF and CAP_PERFMON that are not
 // effective. CAP_SYS_ADMIN stands for both.
 func missingCapabilities() []string {
-	f, err := os.Open("/proc/self/status")
-	if err != nil {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&header, &data[0]); err != nil {
 		return nil // the kernel will say
 	}
-	defer f.Close()
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		hex, ok := strings.CutPrefix(lines.Text(), "CapEff:")
-		if !ok {
-			continue
-		}
-		set, err := strconv.ParseUint(strings.TrimSpace(hex), 16, 64)
-		if err != nil {
-			return nil
-		}
-		return missingIn(set)
-	}
-	return nil
+	return missingIn(uint64(data[1].Effective)<<32 | uint64(data[0].Effective))
 }
 
 func missingIn(effective uint64) []string {

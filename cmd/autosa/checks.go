@@ -30,7 +30,7 @@ const (
 // examine runs all checks. mistakes is what is wrong with the configuration; cfg
 // is then the default one.
 func (a *app) examine(ctx context.Context, cfg config.Config, mistakes error) []check {
-	checks := []check{checkTracing(), checkPSI("/proc/pressure/cpu"), checkCgroup("/proc/self/mountinfo")}
+	checks := []check{checkTracing(), checkPSI("/proc/pressure/cpu"), checkCgroup(scx.Host{})}
 	var catalogue *scx.Catalogue
 	catalogue, err := scx.NewCatalogue(scx.CatalogueOptions{Dirs: cfg.Schedulers.Dirs, Paths: cfg.Schedulers.Paths})
 	if err != nil {
@@ -77,22 +77,14 @@ func checkPSI(path string) check {
 }
 
 // checkCgroup looks for the version 2 hierarchy among the mounts.
-func checkCgroup(mountinfo string) check {
+func checkCgroup(h scx.Host) check {
 	c := check{Name: "cgroups", Verdict: verdictOK}
-	b, err := os.ReadFile(mountinfo)
-	if err != nil {
-		c.Verdict, c.Detail = verdictWarn, err.Error()
+	at, err := h.Cgroup2()
+	if err == nil {
+		c.Detail = "version 2 at " + at
 		return c
 	}
-	for line := range strings.Lines(string(b)) {
-		// 36 35 98:0 /root /mount/point options - type source …
-		before, after, ok := strings.Cut(line, " - ")
-		if f := strings.Fields(before); ok && strings.HasPrefix(after, "cgroup2 ") && len(f) > 4 {
-			c.Detail = "version 2 at " + f[4]
-			return c
-		}
-	}
-	c.Verdict, c.Detail = verdictWarn, "no cgroup version 2 hierarchy is mounted: groups are not told apart"
+	c.Verdict, c.Detail = verdictWarn, err.Error()+": groups are not told apart"
 	c.Remedy = "boot with systemd.unified_cgroup_hierarchy=1, or mount -t cgroup2 none /sys/fs/cgroup/unified"
 	return c
 }

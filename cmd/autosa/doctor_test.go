@@ -13,6 +13,7 @@ import (
 
 	"autosa/api"
 	"autosa/config"
+	"autosa/scx"
 )
 
 func TestDoctorsConclusionsAndExitCodes(t *testing.T) {
@@ -103,20 +104,23 @@ func TestDoctorNamesMistakesInTheConfiguration(t *testing.T) {
 
 func TestChecksOfPlacesThatAreMissing(t *testing.T) {
 	dir := t.TempDir()
-	file := filepath.Join(dir, "file")
+	file, host := filepath.Join(dir, "self", "mountinfo"), scx.Host{Proc: dir}
+	if err := os.Mkdir(filepath.Dir(file), 0o700); err != nil {
+		t.Fatal(err)
+	}
 	if err := os.WriteFile(file, []byte("29 23 0:26 / /sys/fs/cgroup rw - tmpfs x rw\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if c := checkPSI(filepath.Join(dir, "none")); c.Verdict != verdictWarn || c.Remedy == "" {
 		t.Errorf("%+v", c)
 	}
-	if c := checkCgroup(file); c.Verdict != verdictWarn || c.Remedy == "" {
+	if c := checkCgroup(host); c.Verdict != verdictWarn || c.Remedy == "" {
 		t.Errorf("%+v", c)
 	}
 	if err := os.WriteFile(file, []byte("30 23 0:26 / /sys/fs/cgroup/unified rw,nosuid shared:4 - cgroup2 cgroup rw\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if c := checkCgroup(file); c.Verdict != verdictOK || c.Detail != "version 2 at /sys/fs/cgroup/unified" {
+	if c := checkCgroup(host); c.Verdict != verdictOK || c.Detail != "version 2 at /sys/fs/cgroup/unified" {
 		t.Errorf("%+v", c)
 	}
 	if c := checkStateDir(filepath.Join(file, "x")); c.Verdict != verdictFail || c.Remedy == "" {
