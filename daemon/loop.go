@@ -5,6 +5,7 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -26,23 +27,30 @@ const maxWarnings = 8
 // touched from anywhere else.
 type loop struct {
 	*Daemon
-	engine  *engine.Engine
-	clock   *engine.Clock
-	rec     recorder
-	manual  *policy.Order
-	whyNot  map[string]string // usable schedulers; nil until first looked for
-	failed  []policy.Failure  // since the last decision
-	last    time.Time         // end of the last swap or attempt
-	skip    int               // samples still to be kept from the classifier
-	swap    *swap             // the one under way
-	waiting []order           // orders that came during a swap
-	st      api.Status        // what is published next
+	engine *engine.Engine
+	clock  *engine.Clock
+	rec    recorder
+	manual *policy.Order
+	whyNot map[string]string // usable schedulers; nil until first looked for
+	// versions are the schedulers', as last seen.
+	versions map[string]string
+	failed   []policy.Failure     // since the last decision
+	forgive  []string             // schedulers whose failures are to be forgotten
+	veto     *policy.Veto         // SysRq-S, until an order
+	ring     []api.IncidentSample // the last samples in brief
+	last     time.Time            // end of the last swap or attempt
+	skip     int                  // samples still to be kept from the classifier
+	swap     *swap                // the one under way
+	waiting  []order              // orders that came during a swap
+	st       api.Status           // what is published next
 
 	// What runs beside the loop, and reports to it.
 	beside  sync.WaitGroup
 	swapped chan outcome
-	found   chan map[string]string
+	found   chan shelved
 	looking bool
+	// quarantine is the file of policy's rests.
+	quarantine *quarantine
 	// troubles are conditions that last, by what they are about, so that each
 	// is logged when it begins and when it ends and not at every tick.
 	troubles map[string]string
@@ -51,10 +59,14 @@ type loop struct {
 func newLoop(d *Daemon) *loop {
 	return &loop{
 		Daemon: d, engine: engine.New(d.opts.Config.AggregationWindow, d.policy), clock: engine.NewClock(time.Now()), st: d.Status(),
-		swapped: make(chan outcome, 1), found: make(chan map[string]string, 1),
-		troubles: make(map[string]string),
+		swapped: make(chan outcome, 1), found: make(chan shelved, 1),
+		troubles: make(map[string]string), versions: make(map[string]string), quarantine: newQuarantine(d.opts.Config.StateDir),
 	}
 }
+
+// shelved is what a look found: the installed schedulers, why each cannot be
+// used, and their versions.
+type shelved struct{ whyNot, versions map[string]string }
 
 // run is the loop. When ctx ends it waits for what runs beside it, answers the
 // orders it took, and returns.
@@ -88,7 +100,10 @@ func (l *loop) run(ctx context.Context) {
 		case out := <-l.swapped:
 			l.finish(ctx, out)
 		case m := <-l.found:
-			l.whyNot, l.looking = m, false
+			l.whyNot, l.looking = m.whyNot, false
+			maps.Copy(l.versions, m.versions)
+		case f := <-l.calls:
+			f(l)
 		case e, ok := <-events:
 			if !ok {
 				events = nil
@@ -112,6 +127,10 @@ func (l *loop) restore() {
 		l.manual = &policy.Order{Arm: policy.Arm{Scheduler: m.Scheduler, Args: m.Args}, Since: m.Since}
 		l.log.Info("the operator's choice from before holds", "scheduler", m.Scheduler, "args", m.Args)
 	}
+	l.restoreQuarantine()
+	if err := l.incidents.load(time.Now()); err != nil {
+		l.warn(err.Error())
+	}
 }
 
 // save keeps the operator's choice for after a restart. A directory that cannot
@@ -133,16 +152,19 @@ func (l *loop) look(ctx context.Context) {
 	}
 	l.looking = true
 	l.beside.Go(func() {
-		why := make(map[string]string)
+		m := shelved{make(map[string]string), make(map[string]string)}
 		for _, e := range l.list.List(ctx) {
 			switch {
 			case e.Usable:
-				why[e.Name] = ""
+				m.whyNot[e.Name] = ""
 			case e.Installed:
-				why[e.Name] = e.WhyNot
+				m.whyNot[e.Name] = e.WhyNot
+			}
+			if e.Installed && e.Name != api.EEVDF {
+				m.versions[e.Name] = versionOf(e)
 			}
 		}
-		l.found <- why // room for one, and one looks at a time
+		l.found <- m // room for one, and one looks at a time
 	})
 }
 
@@ -173,7 +195,10 @@ func (l *loop) modeReason() string {
 
 // tick takes one sample through the whole way.
 func (l *loop) tick(ctx context.Context, now time.Time) {
-	l.clock.Tick(now)
+	before := l.clock.Offset()
+	if l.clock.Tick(now); l.clock.Offset() != before {
+		l.clockSet()
+	}
 	s, err := l.source.Collect(now)
 	l.trouble("collector", err)
 	settled := l.truth()
@@ -197,6 +222,10 @@ func (l *loop) sample(now time.Time, s *workload.Sample) {
 	l.st.Samples++
 	l.st.Waits, l.st.PSI, l.st.Events = apiWaits(s), apiPSI(s.PSI), apiEvents(&s.Events)
 	l.st.Tracer = apiTracer(s, residentBytes())
+	l.ring = append(l.ring[max(0, len(l.ring)+1-incidentSamples):], api.IncidentSample{
+		Time: now, Scheduler: l.st.Scheduler.Name, Class: l.st.Workload.Class,
+		SwitchesPerSecond: float64(s.Host.Switches) / s.CoveredTime().Seconds(), WaitP99Seconds: l.st.Waits.RunQueueP99Seconds,
+	})
 	if l.swap != nil || l.skip > 0 {
 		if l.swap == nil {
 			l.skip--
@@ -288,6 +317,7 @@ func (l *loop) consult(now time.Time, manual *policy.Order, whyNot map[string]st
 	}
 	in := policy.Input{
 		Now: l.clock.Steady(now), WhyNot: whyNot, Manual: manual, LastSwap: l.clock.Steady(l.last), Failures: l.failed,
+		Versions: l.restVersions(), Forgive: l.forgive,
 		InCharge: policy.InCharge{
 			Arm:   policy.Arm{Scheduler: l.st.Scheduler.Name, Args: l.st.Scheduler.Args},
 			Owner: policy.Owner(l.st.Scheduler.Owner),
@@ -296,9 +326,17 @@ func (l *loop) consult(now time.Time, manual *policy.Order, whyNot map[string]st
 	for i := range in.Failures {
 		in.Failures[i].At = l.clock.Steady(in.Failures[i].At)
 	}
+	if l.veto != nil {
+		in.Veto = &policy.Veto{Arm: l.veto.Arm, Since: l.clock.Steady(l.veto.Since)}
+	}
 	dec := l.engine.Decide(mode, in)
 	l.recordDecision(mode, in, &dec)
-	l.failed = nil
+	l.failed, l.forgive = nil, nil
+	if l.swap == nil {
+		l.tried()
+	} else {
+		l.saveQuarantine()
+	}
 	dec.Time = now
 	return dec
 }
@@ -331,6 +369,10 @@ func (l *loop) note(dec *policy.Decision) {
 func (l *loop) emit(now time.Time) {
 	l.st.Time, l.st.Mode, l.st.ModeReason = now, l.mode(), l.modeReason()
 	st := l.st
+	st.Quarantine = l.resting(now)
+	if l.veto != nil {
+		st.Veto = &api.Veto{Since: l.veto.Since, Scheduler: l.veto.Arm.Scheduler}
+	}
 	st.Warnings = list(l.st.Warnings)
 	for _, what := range sortedKeys(l.troubles) {
 		st.Warnings = append(st.Warnings, what+": "+l.troubles[what])
@@ -372,7 +414,7 @@ func (l *loop) end() {
 	for {
 		select {
 		case out := <-l.swapped:
-			out.answer(api.Swap{}, stopping)
+			l.lastOutcome(&out, stopping)
 			continue
 		case o := <-l.orders:
 			o.reply <- reply{err: stopping}
@@ -383,8 +425,11 @@ func (l *loop) end() {
 	}
 	select {
 	case out := <-l.swapped:
-		out.answer(api.Swap{}, stopping)
+		l.lastOutcome(&out, stopping)
 	default:
+	}
+	if len(l.failed) > 0 {
+		l.consult(time.Now(), l.manual, l.whyNot) // what failed is remembered
 	}
 	for _, o := range l.waiting {
 		o.reply <- reply{err: stopping}

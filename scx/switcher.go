@@ -78,6 +78,10 @@ type running struct {
 	entry  Entry
 	proc   *process
 	kmsg   *kmsg // its own reading position; closed when it has ended
+	// oomKills is the cgroup's count of processes killed for want of memory when
+	// it was started.
+	oomKills uint64
+	counters map[string]uint64 // of the goroutine that watches it
 
 	// Guarded by Switcher.mu.
 	ops      string

@@ -43,6 +43,7 @@ type Backend interface {
 	Auto(ctx context.Context) (api.Status, error)
 	Stop(ctx context.Context) (api.Stopping, error)
 	Recorder
+	Incidents
 }
 
 // Options are a server's settings. Backend and Logger are required.

@@ -15,7 +15,7 @@ import (
 )
 
 func (a *app) switchCommand() *cobra.Command {
-	var asJSON bool
+	var asJSON, force bool
 	cmd := &cobra.Command{
 		Use:   "switch SCHEDULER [-- ARGS...]",
 		Short: "Put a scheduler in charge by hand, until `autosa auto`",
@@ -23,7 +23,10 @@ func (a *app) switchCommand() *cobra.Command {
 without "scx_"; eevdf is the kernel's own. What follows -- are its arguments.
 
 The command ends when the kernel has confirmed the scheduler, or autosa has gone
-back to the one before. Ctrl-C ends the waiting, not the swap.`,
+back to the one before. Ctrl-C ends the waiting, not the swap.
+
+One that is quarantined because it failed is refused with exit code 5, and tried
+all the same with --force.`,
 		Example: "  sudo autosa switch rusty\n  sudo autosa switch lavd -- --performance\n  sudo autosa switch eevdf",
 		Args: func(cmd *cobra.Command, args []string) error {
 			n := len(args)
@@ -46,7 +49,7 @@ back to the one before. Ctrl-C ends the waiting, not the swap.`,
 			}
 			ctx, stop := interruptible(cmd.Context())
 			defer stop()
-			result, err := a.switchTo(ctx, c, api.SwitchRequest{Scheduler: args[0], Args: args[1:]})
+			result, err := a.switchTo(ctx, c, api.SwitchRequest{Scheduler: args[0], Args: args[1:], Force: force})
 			switch {
 			case ctx.Err() != nil:
 				return &exitError{api.ExitFailed, "no longer waiting; the swap goes on, see `autosa status`"}
@@ -60,6 +63,7 @@ back to the one before. Ctrl-C ends the waiting, not the swap.`,
 		},
 	}
 	a.clientFlags(cmd, &asJSON)
+	cmd.Flags().BoolVar(&force, "force", false, "try it though it is quarantined")
 	return cmd
 }
 
