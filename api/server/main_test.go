@@ -289,6 +289,10 @@ func post(path, body string) string {
 	return fmt.Sprintf("POST %s HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s", path, len(body), body)
 }
 
+func del(path string) string {
+	return "DELETE " + path + " HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+}
+
 func get(path string) string {
 	return "GET " + path + " HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 }
