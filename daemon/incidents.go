@@ -28,13 +28,14 @@ const (
 	// incidentSamples is how many samples before it an incident has.
 	incidentSamples = 16
 
-	incidentVersion = 1
+	incidentFormat  = 1
 	incidentPattern = "incident-%06d.json"
 )
 
 // incidentFile is an incident as its file has it.
 type incidentFile struct {
-	Version int `json:"version"`
+	// Format is the file's: version is the scheduler's.
+	Format int `json:"format"`
 	api.Incident
 }
 
@@ -104,8 +105,8 @@ func readIncident(path string) (api.Incident, error) {
 	if err := json.Unmarshal(b, &in); err != nil {
 		return api.Incident{}, err
 	}
-	if in.Version != incidentVersion {
-		return api.Incident{}, fmt.Errorf("format version %d, this autosa reads %d", in.Version, incidentVersion)
+	if in.Format != incidentFormat {
+		return api.Incident{}, fmt.Errorf("format version %d, this autosa reads %d", in.Format, incidentFormat)
 	}
 	in.Args, in.KernelLog, in.Samples = list(in.Args), list(in.KernelLog), list(in.Samples)
 	return in.Incident, nil
@@ -127,7 +128,7 @@ func (s *incidents) add(in api.Incident) (api.Incident, error) {
 	if over := len(in.Output) - maxIncidentOutput; over > 0 {
 		in.Output = in.Output[over:]
 	}
-	err := replaceFile("incident", s.path(in.ID), 0o600, incidentFile{Version: incidentVersion, Incident: in})
+	err := replaceFile("incident", s.path(in.ID), 0o600, incidentFile{Format: incidentFormat, Incident: in})
 	if err == nil {
 		s.list = append(s.list, brieved(in))
 	} else {

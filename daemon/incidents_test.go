@@ -64,7 +64,7 @@ func TestDamagedIncidentIsKeptAsideAndNamed(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for id, body := range map[uint64]string{1: `{"version": 1, "id": 1, "sched`, 3: `{"version": 7, "id": 3}`, 9: `{"version": 1, "id": 8}`} {
+	for id, body := range map[uint64]string{1: `{"format": 1, "id": 1, "sched`, 3: `{"format": 7, "id": 3}`, 9: `{"format": 1, "id": 8}`} {
 		if err := os.WriteFile(s.path(id), []byte(body), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -162,7 +162,7 @@ func TestIncidentHasWhatIsKnown(t *testing.T) {
 }
 
 func FuzzIncident(f *testing.F) {
-	f.Add(`{"version":1,"id":1,"time":"2026-01-01T00:00:00Z","scheduler":"scx_x","args":null,"ending":"stall","samples":[{"class":"server"}]}`)
+	f.Add(`{"format":1,"id":1,"version":"1.1.4","time":"2026-01-01T00:00:00Z","scheduler":"scx_x","args":null,"ending":"stall","samples":[{"class":"server"}]}`)
 	dir := f.TempDir()
 	f.Fuzz(func(t *testing.T, body string) {
 		s := newIncidents(dir)
