@@ -49,6 +49,7 @@ type Daemon struct {
 	watchers watchers
 	traces   traces
 	orders   chan order
+	holds    chan holdOrder
 	tapes    chan *tape
 	phases   chan scx.Progress // steps of the swap under way
 	stop     chan struct{}     // closed once, by the first Stop
@@ -81,7 +82,7 @@ func newDaemon(opts Options, pc policy.Config) *Daemon {
 	return &Daemon{
 		opts: opts, log: opts.Logger.With("component", "daemon"), policy: pc,
 		store:  newStore(opts.Config.StateDir),
-		orders: make(chan order), tapes: make(chan *tape), phases: make(chan scx.Progress, 16), stop: make(chan struct{}), ended: make(chan struct{}),
+		orders: make(chan order), holds: make(chan holdOrder), tapes: make(chan *tape), phases: make(chan scx.Progress, 16), stop: make(chan struct{}), ended: make(chan struct{}),
 	}
 }
 

@@ -36,6 +36,8 @@ type loop struct {
 	skip    int               // samples still to be kept from the classifier
 	swap    *swap             // the one under way
 	waiting []order           // orders that came during a swap
+	held    []*held           // holds in force, in the order of their beginning
+	holdID  uint64            // the newest hold's
 	st      api.Status        // what is published next
 
 	// What runs beside the loop, and reports to it.
@@ -81,6 +83,8 @@ func (l *loop) run(ctx context.Context) {
 			l.look(ctx)
 		case o := <-l.orders:
 			l.take(ctx, o)
+		case o := <-l.holds:
+			l.takeHold(o)
 		case t := <-l.tapes:
 			l.startTape(t)
 		case p := <-l.phases:
@@ -112,12 +116,13 @@ func (l *loop) restore() {
 		l.manual = &policy.Order{Arm: policy.Arm{Scheduler: m.Scheduler, Args: m.Args}, Since: m.Since}
 		l.log.Info("the operator's choice from before holds", "scheduler", m.Scheduler, "args", m.Args)
 	}
+	l.restoreHolds(p.Holds, time.Now())
 }
 
-// save keeps the operator's choice for after a restart. A directory that cannot
+// save keeps the operator's choice and the holds for after a restart. A directory that cannot
 // be written is said and does not stop the daemon.
 func (l *loop) save() {
-	var p persisted
+	p := persisted{Holds: l.keptHolds()}
 	if m := l.manual; m != nil {
 		p.Manual = &persistedArm{Scheduler: m.Arm.Scheduler, Args: list(m.Arm.Args), Since: m.Since}
 	}
@@ -174,6 +179,7 @@ func (l *loop) modeReason() string {
 // tick takes one sample through the whole way.
 func (l *loop) tick(ctx context.Context, now time.Time) {
 	l.clock.Tick(now)
+	l.expire(now)
 	s, err := l.source.Collect(now)
 	l.trouble("collector", err)
 	settled := l.truth()
@@ -288,6 +294,7 @@ func (l *loop) consult(now time.Time, manual *policy.Order, whyNot map[string]st
 	}
 	in := policy.Input{
 		Now: l.clock.Steady(now), WhyNot: whyNot, Manual: manual, LastSwap: l.clock.Steady(l.last), Failures: l.failed,
+		Holds: l.policyHolds(),
 		InCharge: policy.InCharge{
 			Arm:   policy.Arm{Scheduler: l.st.Scheduler.Name, Args: l.st.Scheduler.Args},
 			Owner: policy.Owner(l.st.Scheduler.Owner),
@@ -331,6 +338,7 @@ func (l *loop) note(dec *policy.Decision) {
 func (l *loop) emit(now time.Time) {
 	l.st.Time, l.st.Mode, l.st.ModeReason = now, l.mode(), l.modeReason()
 	st := l.st
+	st.Holds = l.apiHolds()
 	st.Warnings = list(l.st.Warnings)
 	for _, what := range sortedKeys(l.troubles) {
 		st.Warnings = append(st.Warnings, what+": "+l.troubles[what])
@@ -366,16 +374,23 @@ func (l *loop) trouble(what string, err error) {
 // swap under way sees ctx ended and comes to a defined end by itself.
 func (l *loop) end() {
 	l.endTapes()
+	for _, h := range l.held { // those with an end of their own are kept, and go on after a restart
+		close(h.ended)
+	}
+	l.held = nil
 	done := make(chan struct{})
 	go func() { l.beside.Wait(); close(done) }()
 	stopping := apiError(api.CodeUnavailable, "the daemon is stopping")
 	for {
 		select {
 		case out := <-l.swapped:
-			out.answer(api.Swap{}, stopping)
+			l.answerSwap(&out, api.Swap{}, stopping)
 			continue
 		case o := <-l.orders:
-			o.reply <- reply{err: stopping}
+			l.answer(&o, reply{err: stopping})
+			continue
+		case o := <-l.holds:
+			o.reply <- holdReply{err: stopping}
 			continue
 		case <-done:
 		}
@@ -383,11 +398,11 @@ func (l *loop) end() {
 	}
 	select {
 	case out := <-l.swapped:
-		out.answer(api.Swap{}, stopping)
+		l.answerSwap(&out, api.Swap{}, stopping)
 	default:
 	}
-	for _, o := range l.waiting {
-		o.reply <- reply{err: stopping}
+	for i := range l.waiting {
+		l.answer(&l.waiting[i], reply{err: stopping})
 	}
 }
 

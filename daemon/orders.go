@@ -19,8 +19,11 @@ import (
 type order struct {
 	// manual is the arm to hold; nil to give the choice back to autosa.
 	manual *policy.Arm
+	// noWait: the answer is not the outcome but that the order was taken.
+	noWait bool
 	// reply gets exactly one answer; it has room for it.
-	reply chan reply
+	reply    chan reply
+	answered bool // it got it
 }
 
 type reply struct {
@@ -33,7 +36,7 @@ func apiError(code api.Code, format string, args ...any) error {
 }
 
 // Switch puts the scheduler that req names in charge, waits for the kernel's
-// word, and holds it until Auto is called. When that fails, whatever was chosen
+// word, unless req says otherwise, and holds it until Auto is called. When that fails, whatever was chosen
 // before stays chosen. Its errors are [*api.Error]. Where ctx ends first the
 // order goes on: it was given.
 func (d *Daemon) Switch(ctx context.Context, req api.SwitchRequest) (api.SwitchResult, error) {
@@ -50,7 +53,7 @@ func (d *Daemon) Switch(ctx context.Context, req api.SwitchRequest) (api.SwitchR
 	if e.Name == api.EEVDF && len(req.Args) > 0 {
 		return api.SwitchResult{}, apiError(api.CodeBadRequest, "%s is the kernel's own scheduler and takes no arguments", api.EEVDF)
 	}
-	return d.order(ctx, &policy.Arm{Scheduler: e.Name, Args: req.Args})
+	return d.order(ctx, order{manual: &policy.Arm{Scheduler: e.Name, Args: req.Args}, noWait: req.NoWait})
 }
 
 // Auto withdraws the operator's choice. What is in charge stays until the next
@@ -59,14 +62,14 @@ func (d *Daemon) Auto(ctx context.Context) (api.Status, error) {
 	if d.observe != "" {
 		return api.Status{}, apiError(api.CodeUnsupported, "autosa only observes here: %s", d.observe)
 	}
-	if _, err := d.order(ctx, nil); err != nil {
+	if _, err := d.order(ctx, order{}); err != nil {
 		return api.Status{}, err
 	}
 	return d.Status(), nil
 }
 
-func (d *Daemon) order(ctx context.Context, manual *policy.Arm) (api.SwitchResult, error) {
-	o := order{manual: manual, reply: make(chan reply, 1)}
+func (d *Daemon) order(ctx context.Context, o order) (api.SwitchResult, error) {
+	o.reply = make(chan reply, 1)
 	gone := apiError(api.CodeUnavailable, "the daemon is stopping")
 	select {
 	case d.orders <- o:

@@ -41,8 +41,11 @@ type outcome struct {
 func (l *loop) take(ctx context.Context, o order) {
 	if l.swap != nil {
 		if len(l.waiting) >= maxWaiting {
-			o.reply <- reply{err: apiError(api.CodeConflict, "a swap to %s is under way and %d orders wait already", l.swap.progress.To, len(l.waiting))}
+			l.answer(&o, reply{err: apiError(api.CodeConflict, "a swap to %s is under way and %d orders wait already", l.swap.progress.To, len(l.waiting))})
 			return
+		}
+		if o.noWait {
+			l.answer(&o, taken)
 		}
 		l.waiting = append(l.waiting, o)
 		return
@@ -55,7 +58,7 @@ func (l *loop) take(ctx context.Context, o order) {
 			l.save()
 		}
 		l.emit(now)
-		o.reply <- reply{}
+		l.answer(&o, reply{})
 		return
 	}
 	l.truth()
@@ -68,22 +71,39 @@ func (l *loop) take(ctx context.Context, o order) {
 	case dec.Action == policy.ActionSwap:
 		l.note(&dec)
 		l.begin(ctx, &dec, &o)
+		if o.noWait {
+			l.answer(&o, taken)
+		}
 		l.emit(now)
 	case l.st.Scheduler.Owner == api.OwnerForeign:
-		o.reply <- reply{err: apiError(api.CodeConflict, "%s (ops %s) was started by somebody else and is left alone: stop it where it was started, then try again",
-			l.st.Scheduler.Name, l.st.Scheduler.Ops)}
+		l.answer(&o, reply{err: apiError(api.CodeConflict, "%s (ops %s) was started by somebody else and is left alone: stop it where it was started, then try again",
+			l.st.Scheduler.Name, l.st.Scheduler.Ops)})
 	case o.manual.Equal(policy.Arm{Scheduler: l.st.Scheduler.Name, Args: l.st.Scheduler.Args}):
 		l.note(&dec)
-		l.hold(*o.manual, now)
+		l.choose(*o.manual, now)
 		l.emit(now)
-		o.reply <- reply{result: api.SwitchResult{Unchanged: true}}
+		l.answer(&o, reply{result: api.SwitchResult{Unchanged: true}})
 	default:
-		o.reply <- reply{err: apiError(api.CodeFailed, "%s", dec.Reasons[len(dec.Reasons)-1])}
+		l.answer(&o, reply{err: apiError(api.CodeFailed, "%s", dec.Reasons[len(dec.Reasons)-1])})
 	}
 }
 
-// hold makes an arm the operator's choice.
-func (l *loop) hold(a policy.Arm, now time.Time) {
+// taken answers an order that does not wait.
+var taken = reply{result: api.SwitchResult{Accepted: true}}
+
+// answer answers an order. Of one that was answered when it was taken, the log and the status say what went wrong.
+func (l *loop) answer(o *order, r reply) {
+	switch {
+	case !o.answered:
+		o.answered = true
+		o.reply <- r
+	case r.err != nil && o.manual != nil:
+		l.warn(fmt.Sprintf("order for %s: %v", o.manual, r.err))
+	}
+}
+
+// choose makes an arm the operator's choice.
+func (l *loop) choose(a policy.Arm, now time.Time) {
 	l.manual = &policy.Order{Arm: a, Since: now}
 	l.save()
 }
@@ -126,7 +146,7 @@ func (l *loop) finish(ctx context.Context, out outcome) {
 		l.log.Info("swapped", "from", rec.From, "to", rec.To, "cause", rec.Cause, "ops", rec.Ops, "enable_seq", rec.EnableSeq,
 			"gap", seconds(rec.GapSeconds), "total", seconds(rec.TotalSeconds))
 		if out.swap.order != nil {
-			l.hold(out.swap.decision.Arm, now)
+			l.choose(out.swap.decision.Arm, now)
 		}
 	} else {
 		l.st.FailedSwaps++
@@ -136,7 +156,7 @@ func (l *loop) finish(ctx context.Context, out outcome) {
 		}
 	}
 	l.emit(now)
-	out.answer(rec, nil)
+	l.answerSwap(&out, rec, nil)
 	for len(l.waiting) > 0 && l.swap == nil {
 		next := l.waiting[0]
 		l.waiting = l.waiting[1:]
@@ -161,9 +181,9 @@ func (o *outcome) record(st api.Status, now time.Time) api.Swap {
 	return rec
 }
 
-// answer tells whoever ordered the swap how it ended: with its record, with its
+// answerSwap tells whoever ordered the swap how it ended: with its record, with its
 // error, or, where that is not nil, with instead.
-func (o *outcome) answer(rec api.Swap, instead error) {
+func (l *loop) answerSwap(o *outcome, rec api.Swap, instead error) {
 	if o.swap.order == nil {
 		return
 	}
@@ -174,7 +194,9 @@ func (o *outcome) answer(rec api.Swap, instead error) {
 	case o.err != nil:
 		r = reply{err: switchError(o.err)}
 	}
-	o.swap.order.reply <- r
+	if o.err == nil || instead != nil || !o.swap.order.answered { // a failed swap is said already
+		l.answer(o.swap.order, r)
+	}
 }
 
 // event is something that happened to the scheduler in charge by itself.

@@ -107,6 +107,9 @@ func WireInput(offset time.Duration, mode policy.Mode, in policy.Input) *recordi
 			return recording.Failure{Arm: WireArm(f.Arm), At: recording.Nanos(f.At), Reason: recording.Text(f.Reason)}
 		}),
 	}
+	for _, h := range in.Holds {
+		out.Holds = append(out.Holds, recording.Hold{Reason: recording.Text(h.Reason), Since: recording.Nanos(h.Since), Until: recording.Nanos(h.Until)})
+	}
 	if in.WhyNot != nil {
 		out.WhyNot = make(map[string]recording.Text, len(in.WhyNot))
 		for name, why := range in.WhyNot {
@@ -128,6 +131,9 @@ func policyInput(in *recording.Input) (policy.Mode, policy.Input) {
 		Failures: each(in.Failures, func(f recording.Failure) policy.Failure {
 			return policy.Failure{Arm: policyArm(f.Arm), At: recording.TimeOf(f.At), Reason: string(f.Reason)}
 		}),
+	}
+	for _, h := range in.Holds {
+		out.Holds = append(out.Holds, policy.Hold{Reason: string(h.Reason), Since: recording.TimeOf(h.Since), Until: recording.TimeOf(h.Until)})
 	}
 	if in.WhyNot != nil {
 		out.WhyNot = make(map[string]string, len(in.WhyNot))

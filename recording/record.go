@@ -211,6 +211,14 @@ type Input struct {
 	Manual   *Order          `json:"manual"`
 	LastSwap int64           `json:"last_swap"`
 	Failures List[Failure]   `json:"failures"`
+	Holds    []Hold          `json:"holds,omitempty"`
+}
+
+// Hold kept policy from changing anything; Until is 0 where it had no end of its own.
+type Hold struct {
+	Reason Text  `json:"reason"`
+	Since  int64 `json:"since"`
+	Until  int64 `json:"until"`
 }
 
 // Order is the operator's choice.

@@ -89,7 +89,7 @@ func TestAnyoneReadsTheHostAndOnlyOperatorsReadTasksAndGiveOrders(t *testing.T) 
 
 func TestEveryOrderAndEveryLookAtTasksIsForOperators(t *testing.T) {
 	for _, r := range routes {
-		want := map[string]permission{"GET": anyone, "POST": operators}[r.method]
+		want := map[string]permission{"GET": anyone, "POST": operators, "DELETE": operators}[r.method]
 		if r.path == api.PathTrace || r.path == api.PathTasks || r.path == api.PathRecord {
 			want = operators
 		}

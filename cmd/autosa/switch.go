@@ -15,7 +15,7 @@ import (
 )
 
 func (a *app) switchCommand() *cobra.Command {
-	var asJSON bool
+	var asJSON, noWait bool
 	cmd := &cobra.Command{
 		Use:   "switch SCHEDULER [-- ARGS...]",
 		Short: "Put a scheduler in charge by hand, until `autosa auto`",
@@ -23,7 +23,8 @@ func (a *app) switchCommand() *cobra.Command {
 without "scx_"; eevdf is the kernel's own. What follows -- are its arguments.
 
 The command ends when the kernel has confirmed the scheduler, or autosa has gone
-back to the one before. Ctrl-C ends the waiting, not the swap.`,
+back to the one before. Ctrl-C ends the waiting, not the swap. With --no-wait it ends
+when the order is taken, which says nothing about how the swap will end.`,
 		Example: "  sudo autosa switch rusty\n  sudo autosa switch lavd -- --performance\n  sudo autosa switch eevdf",
 		Args: func(cmd *cobra.Command, args []string) error {
 			n := len(args)
@@ -46,7 +47,7 @@ back to the one before. Ctrl-C ends the waiting, not the swap.`,
 			}
 			ctx, stop := interruptible(cmd.Context())
 			defer stop()
-			result, err := a.switchTo(ctx, c, api.SwitchRequest{Scheduler: args[0], Args: args[1:]})
+			result, err := a.switchTo(ctx, c, api.SwitchRequest{Scheduler: args[0], Args: args[1:], NoWait: noWait})
 			switch {
 			case ctx.Err() != nil:
 				return &exitError{api.ExitFailed, "no longer waiting; the swap goes on, see `autosa status`"}
@@ -59,6 +60,7 @@ back to the one before. Ctrl-C ends the waiting, not the swap.`,
 			return nil
 		},
 	}
+	cmd.Flags().BoolVar(&noWait, "no-wait", false, "do not wait for the outcome, only for the order being taken")
 	a.clientFlags(cmd, &asJSON)
 	return cmd
 }
@@ -70,7 +72,7 @@ func (a *app) switchTo(ctx context.Context, c *client.Client, req api.SwitchRequ
 	shown := make(chan struct{})
 	go func() {
 		defer close(shown)
-		if _, _, ok := terminal(a.stderr); ok {
+		if _, _, ok := terminal(a.stderr); ok && !req.NoWait {
 			a.showPhases(watching, c)
 		}
 	}()
@@ -98,6 +100,10 @@ func (a *app) showPhases(ctx context.Context, c *client.Client) {
 func (a *app) sayResult(r api.SwitchResult) {
 	if r.Unchanged {
 		fmt.Fprintln(a.stdout, "in charge already; it stays until `autosa auto`")
+		return
+	}
+	if r.Accepted {
+		fmt.Fprintln(a.stdout, "ordered, and not yet done: `autosa status` shows how it ends")
 		return
 	}
 	gap := ""
@@ -137,6 +143,9 @@ func (a *app) autoCommand() *cobra.Command {
 				reason = ": " + clean(st.ModeReason)
 			}
 			fmt.Fprintf(a.stdout, "mode %s%s; %s is in charge\n", clean(string(st.Mode)), reason, command(st.Scheduler.Name, st.Scheduler.Args))
+			if len(st.Holds) > 0 {
+				fmt.Fprintf(a.stdout, "%s in force: nothing changes until then, or until `autosa hold --release`\n", count(len(st.Holds), "hold"))
+			}
 			return nil
 		},
 	}
