@@ -37,7 +37,7 @@ const (
 type Daemon struct {
 	opts     Options
 	log      *slog.Logger
-	policy   policy.Config
+	policy   atomic.Pointer[policy.Config] // never changed once stored
 	lock     *lock
 	source   sampler
 	hands    hands // nil where schedulers cannot be changed
@@ -50,6 +50,7 @@ type Daemon struct {
 	traces   traces
 	orders   chan order
 	holds    chan holdOrder
+	reloads  chan reload
 	tapes    chan *tape
 	phases   chan scx.Progress // steps of the swap under way
 	stop     chan struct{}     // closed once, by the first Stop
@@ -79,11 +80,13 @@ func New(opts Options) (*Daemon, error) {
 
 // newDaemon makes a daemon without anything that reaches outside the process.
 func newDaemon(opts Options, pc policy.Config) *Daemon {
-	return &Daemon{
-		opts: opts, log: opts.Logger.With("component", "daemon"), policy: pc,
-		store:  newStore(opts.Config.StateDir),
+	d := &Daemon{
+		opts: opts, log: opts.Logger.With("component", "daemon"),
+		store:  newStore(opts.Config.StateDir), reloads: make(chan reload),
 		orders: make(chan order), holds: make(chan holdOrder), tapes: make(chan *tape), phases: make(chan scx.Progress, 16), stop: make(chan struct{}), ended: make(chan struct{}),
 	}
+	d.policy.Store(&pc)
+	return d
 }
 
 // open connects the daemon to the machine.

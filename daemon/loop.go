@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/procfs"
 
 	"autosa/api"
+	"autosa/config"
 	"autosa/engine"
 	"autosa/policy"
 	"autosa/scx"
@@ -27,6 +28,7 @@ const maxWarnings = 8
 type loop struct {
 	*Daemon
 	engine  *engine.Engine
+	config  config.Config // in force: as the daemon began, with what was reloaded
 	clock   *engine.Clock
 	rec     recorder
 	manual  *policy.Order
@@ -52,7 +54,7 @@ type loop struct {
 
 func newLoop(d *Daemon) *loop {
 	return &loop{
-		Daemon: d, engine: engine.New(d.opts.Config.AggregationWindow, d.policy), clock: engine.NewClock(time.Now()), st: d.Status(),
+		Daemon: d, engine: engine.New(d.opts.Config.AggregationWindow, *d.policy.Load()), config: d.opts.Config, clock: engine.NewClock(time.Now()), st: d.Status(),
 		swapped: make(chan outcome, 1), found: make(chan map[string]string, 1),
 		troubles: make(map[string]string),
 	}
@@ -85,6 +87,8 @@ func (l *loop) run(ctx context.Context) {
 			l.take(ctx, o)
 		case o := <-l.holds:
 			l.takeHold(o)
+		case r := <-l.reloads:
+			l.reload(r)
 		case t := <-l.tapes:
 			l.startTape(t)
 		case p := <-l.phases:
@@ -158,7 +162,7 @@ func (l *loop) mode() api.Mode {
 		return api.ModeObserve
 	case l.manual != nil:
 		return api.ModeManual
-	case !l.opts.Config.AutoSwitch:
+	case !l.config.AutoSwitch:
 		return api.ModeRecommend
 	}
 	return api.ModeAuto

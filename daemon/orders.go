@@ -114,7 +114,7 @@ func (d *Daemon) Schedulers(ctx context.Context) ([]api.Scheduler, error) {
 		s := api.Scheduler{
 			Name: e.Name, Description: e.Description, Path: e.Path, Version: e.Version,
 			Installed: e.Installed, Usable: e.Usable, WhyNot: e.WhyNot,
-			InCharge: e.Name == st.Scheduler.Name, Classes: list(d.policy.Table.Classes(e.Name)),
+			InCharge: e.Name == st.Scheduler.Name, Classes: list(d.policy.Load().Table.Classes(e.Name)),
 		}
 		if s.Usable && d.observe != "" && e.Name != api.EEVDF {
 			s.Usable, s.WhyNot = false, d.observe

@@ -43,6 +43,10 @@ func (e *Engine) Observe(at time.Time, s *workload.Sample) []workload.Classifica
 	return classes
 }
 
+// Configure decides with another configuration from now on, which must be valid.
+// What the engine remembers stays.
+func (e *Engine) Configure(config policy.Config) { e.config = config }
+
 // Host is the newest classification of the machine, without its reasons; it is
 // zero before the first sample.
 func (e *Engine) Host() workload.Classification { return e.host }
