@@ -4,6 +4,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,17 +13,21 @@ import (
 
 	"autosa/api"
 	"autosa/scx"
+	"autosa/workload"
 )
 
 func held1(st api.Status) bool { return len(st.Holds) == 1 }
 
 func TestHoldKeepsAutoFromActingAndNotTheOperator(t *testing.T) {
-	b := newBench(t, benchConfig(t)).run()
+	b := newBench(t, benchConfig(t))
+	b.source.set(func() (workload.Sample, error) { return workload.Sample{}, errors.New("not yet") })
+	b.run()
 	ctx := context.Background()
 	h, ended, err := b.Hold(ctx, api.HoldRequest{Reason: "live demo"})
 	if err != nil || h.Until != nil || h.Reason != "live demo" {
 		t.Fatalf("Hold: %+v %v", h, err)
 	}
+	b.source.set(computing)
 	st := b.await("a decision that waits for the hold", func(st api.Status) bool {
 		return st.LastDecision != nil && strings.Contains(strings.Join(st.LastDecision.Reasons, "\n"), "held until its holder ends (live demo)")
 	})

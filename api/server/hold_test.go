@@ -65,7 +65,7 @@ func TestHolderIsToldOfTheEnd(t *testing.T) {
 // A hold lasts longer than an answer may take to be written.
 func TestHoldOutlivesTheWriteTimeout(t *testing.T) {
 	f, _ := holder()
-	limits := Limits{WriteTimeout: 20 * time.Millisecond, ReadTimeout: 20 * time.Millisecond, IdleTimeout: 20 * time.Millisecond}
+	limits := Limits{WriteTimeout: 500 * time.Millisecond, IdleTimeout: 500 * time.Millisecond}
 	socket, _ := serve(t, Options{Backend: f, Limits: limits})
 	h, err := client.New(socket).HoldWhile(t.Context(), "")
 	if err != nil {
@@ -75,7 +75,7 @@ func TestHoldOutlivesTheWriteTimeout(t *testing.T) {
 	select {
 	case <-h.Ended:
 		t.Error("the hold ended by itself")
-	case <-time.After(300 * time.Millisecond):
+	case <-time.After(1500 * time.Millisecond):
 	}
 }
 
