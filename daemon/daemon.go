@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"sync/atomic"
 	"time"
 
@@ -82,7 +83,7 @@ func New(opts Options) (*Daemon, error) {
 func newDaemon(opts Options, pc policy.Config) *Daemon {
 	d := &Daemon{
 		opts: opts, log: opts.Logger.With("component", "daemon"),
-		store:  newStore(opts.Config.StateDir), reloads: make(chan reload),
+		store: newStore(opts.Config.StateDir), reloads: make(chan reload),
 		orders: make(chan order), holds: make(chan holdOrder), tapes: make(chan *tape), phases: make(chan scx.Progress, 16), stop: make(chan struct{}), ended: make(chan struct{}),
 	}
 	d.policy.Store(&pc)
@@ -111,9 +112,13 @@ func (d *Daemon) open() error {
 	sw, err := scx.NewSwitcher(scx.Options{
 		Catalogue: cat, Kernel: d.kernel, Log: d.opts.Logger.With("component", "scx"),
 		ReadyTimeout: c.StartTimeout, StopTimeout: c.StopTimeout, Progress: d.progressed,
+		Leftovers: filepath.Join(c.StateDir, "leftovers.json"),
 	})
 	if err != nil {
 		return fmt.Errorf("prepare to switch schedulers: %w", err)
+	}
+	if err := sw.Recover(); err != nil {
+		d.log.Warn("recover", "err", err)
 	}
 	d.hands = sw
 	return nil

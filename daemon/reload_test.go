@@ -56,7 +56,9 @@ func TestBadReloadChangesNothingAndIsSaidUntilAGoodOne(t *testing.T) {
 	next := c
 	next.AutoSwitch = false
 	b.Reload(context.Background(), next, errors.New("config.toml:3: colour: unknown key"))
-	st := b.await("the mistake", func(st api.Status) bool { return strings.Contains(strings.Join(st.Warnings, ""), "config.toml:3: colour") })
+	st := b.await("the mistake", func(st api.Status) bool {
+		return strings.Contains(strings.Join(st.Warnings, ""), "config.toml:3: colour")
+	})
 	if st.Mode != api.ModeAuto {
 		t.Errorf("mode %s", st.Mode)
 	}
