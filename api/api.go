@@ -52,7 +52,9 @@ type Status struct {
 	PID     int    `json:"pid"`
 	Mode    Mode   `json:"mode"`
 	// ModeReason says why the mode is not auto; empty in auto.
-	ModeReason   string        `json:"mode_reason,omitempty"`
+	ModeReason string `json:"mode_reason,omitempty"`
+	// Holds keep auto from changing anything.
+	Holds        []Hold        `json:"holds"`
 	Since        time.Time     `json:"since"`
 	Time         time.Time     `json:"time"`
 	Kernel       Kernel        `json:"kernel"`
@@ -328,6 +330,8 @@ type SwitchRequest struct {
 	Args      []string `json:"args"`
 	// Force tries it though it is quarantined.
 	Force bool `json:"force,omitempty"`
+	// NoWait asks for an answer as soon as the order is taken.
+	NoWait bool `json:"no_wait,omitempty"`
 }
 
 // SwitchResult is what came of it.
@@ -336,6 +340,9 @@ type SwitchResult struct {
 	// Unchanged is true when that scheduler with those arguments was in charge
 	// already; Swap is then zero.
 	Unchanged bool `json:"unchanged"`
+	// Accepted is true when the order did not wait: the swap goes on, or waits for
+	// the one under way, and its outcome will be in the status. Swap is then zero.
+	Accepted bool `json:"accepted,omitempty"`
 }
 
 // Stopping answers a stop order.

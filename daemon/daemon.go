@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"sync/atomic"
 	"time"
 
@@ -37,7 +38,7 @@ const (
 type Daemon struct {
 	opts   Options
 	log    *slog.Logger
-	policy policy.Config
+	policy atomic.Pointer[policy.Config] // never changed once stored
 	lock   *lock
 	source sampler
 	hands  hands // nil where schedulers cannot be changed
@@ -51,6 +52,8 @@ type Daemon struct {
 	watchers  watchers
 	traces    traces
 	orders    chan order
+	holds     chan holdOrder
+	reloads   chan reload
 	tapes     chan *tape
 	calls     chan func(*loop)  // what others have the loop do, between its events
 	phases    chan scx.Progress // steps of the swap under way
@@ -81,11 +84,14 @@ func New(opts Options) (*Daemon, error) {
 
 // newDaemon makes a daemon without anything that reaches outside the process.
 func newDaemon(opts Options, pc policy.Config) *Daemon {
-	return &Daemon{
-		opts: opts, log: opts.Logger.With("component", "daemon"), policy: pc,
-		store: newStore(opts.Config.StateDir), incidents: newIncidents(opts.Config.StateDir), calls: make(chan func(*loop)),
-		orders: make(chan order), tapes: make(chan *tape), phases: make(chan scx.Progress, 16), stop: make(chan struct{}), ended: make(chan struct{}),
+	d := &Daemon{
+		opts: opts, log: opts.Logger.With("component", "daemon"),
+		store: newStore(opts.Config.StateDir), incidents: newIncidents(opts.Config.StateDir),
+		orders: make(chan order), holds: make(chan holdOrder), reloads: make(chan reload), tapes: make(chan *tape), calls: make(chan func(*loop)),
+		phases: make(chan scx.Progress, 16), stop: make(chan struct{}), ended: make(chan struct{}),
 	}
+	d.policy.Store(&pc)
+	return d
 }
 
 // open connects the daemon to the machine.
@@ -110,9 +116,13 @@ func (d *Daemon) open() error {
 	sw, err := scx.NewSwitcher(scx.Options{
 		Catalogue: cat, Kernel: d.kernel, Log: d.opts.Logger.With("component", "scx"),
 		ReadyTimeout: c.StartTimeout, StopTimeout: c.StopTimeout, Progress: d.progressed,
+		Leftovers: filepath.Join(c.StateDir, "leftovers.json"),
 	})
 	if err != nil {
 		return fmt.Errorf("prepare to switch schedulers: %w", err)
+	}
+	if err := sw.Recover(); err != nil {
+		d.log.Warn("recover", "err", err)
 	}
 	d.hands = sw
 	return nil

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/procfs"
 
 	"autosa/api"
+	"autosa/config"
 	"autosa/engine"
 	"autosa/policy"
 	"autosa/scx"
@@ -28,6 +29,7 @@ const maxWarnings = 8
 type loop struct {
 	*Daemon
 	engine *engine.Engine
+	config config.Config // in force: as the daemon began, with what was reloaded
 	clock  *engine.Clock
 	rec    recorder
 	manual *policy.Order
@@ -42,6 +44,8 @@ type loop struct {
 	skip     int                  // samples still to be kept from the classifier
 	swap     *swap                // the one under way
 	waiting  []order              // orders that came during a swap
+	held     []*held              // holds in force, in the order of their beginning
+	holdID   uint64               // the newest hold's
 	st       api.Status           // what is published next
 
 	// What runs beside the loop, and reports to it.
@@ -58,7 +62,7 @@ type loop struct {
 
 func newLoop(d *Daemon) *loop {
 	return &loop{
-		Daemon: d, engine: engine.New(d.opts.Config.AggregationWindow, d.policy), clock: engine.NewClock(time.Now()), st: d.Status(),
+		Daemon: d, engine: engine.New(d.opts.Config.AggregationWindow, *d.policy.Load()), config: d.opts.Config, clock: engine.NewClock(time.Now()), st: d.Status(),
 		swapped: make(chan outcome, 1), found: make(chan shelved, 1),
 		troubles: make(map[string]string), versions: make(map[string]string), quarantine: newQuarantine(d.opts.Config.StateDir),
 	}
@@ -93,6 +97,10 @@ func (l *loop) run(ctx context.Context) {
 			l.look(ctx)
 		case o := <-l.orders:
 			l.take(ctx, o)
+		case o := <-l.holds:
+			l.takeHold(o)
+		case r := <-l.reloads:
+			l.reload(r)
 		case t := <-l.tapes:
 			l.startTape(t)
 		case p := <-l.phases:
@@ -127,16 +135,17 @@ func (l *loop) restore() {
 		l.manual = &policy.Order{Arm: policy.Arm{Scheduler: m.Scheduler, Args: m.Args}, Since: m.Since}
 		l.log.Info("the operator's choice from before holds", "scheduler", m.Scheduler, "args", m.Args)
 	}
+	l.restoreHolds(p.Holds, time.Now())
 	l.restoreQuarantine()
 	if err := l.incidents.load(time.Now()); err != nil {
 		l.warn(err.Error())
 	}
 }
 
-// save keeps the operator's choice for after a restart. A directory that cannot
+// save keeps the operator's choice and the holds for after a restart. A directory that cannot
 // be written is said and does not stop the daemon.
 func (l *loop) save() {
-	var p persisted
+	p := persisted{Holds: l.keptHolds()}
 	if m := l.manual; m != nil {
 		p.Manual = &persistedArm{Scheduler: m.Arm.Scheduler, Args: list(m.Arm.Args), Since: m.Since}
 	}
@@ -175,7 +184,7 @@ func (l *loop) mode() api.Mode {
 		return api.ModeObserve
 	case l.manual != nil:
 		return api.ModeManual
-	case !l.opts.Config.AutoSwitch:
+	case !l.config.AutoSwitch:
 		return api.ModeRecommend
 	}
 	return api.ModeAuto
@@ -199,6 +208,7 @@ func (l *loop) tick(ctx context.Context, now time.Time) {
 	if l.clock.Tick(now); l.clock.Offset() != before {
 		l.clockSet()
 	}
+	l.expire(now)
 	s, err := l.source.Collect(now)
 	l.trouble("collector", err)
 	settled := l.truth()
@@ -317,7 +327,7 @@ func (l *loop) consult(now time.Time, manual *policy.Order, whyNot map[string]st
 	}
 	in := policy.Input{
 		Now: l.clock.Steady(now), WhyNot: whyNot, Manual: manual, LastSwap: l.clock.Steady(l.last), Failures: l.failed,
-		Versions: l.restVersions(), Forgive: l.forgive,
+		Holds: l.policyHolds(), Versions: l.restVersions(), Forgive: l.forgive,
 		InCharge: policy.InCharge{
 			Arm:   policy.Arm{Scheduler: l.st.Scheduler.Name, Args: l.st.Scheduler.Args},
 			Owner: policy.Owner(l.st.Scheduler.Owner),
@@ -373,6 +383,7 @@ func (l *loop) emit(now time.Time) {
 	if l.veto != nil {
 		st.Veto = &api.Veto{Since: l.veto.Since, Scheduler: l.veto.Arm.Scheduler}
 	}
+	st.Holds = l.apiHolds()
 	st.Warnings = list(l.st.Warnings)
 	for _, what := range sortedKeys(l.troubles) {
 		st.Warnings = append(st.Warnings, what+": "+l.troubles[what])
@@ -408,6 +419,10 @@ func (l *loop) trouble(what string, err error) {
 // swap under way sees ctx ended and comes to a defined end by itself.
 func (l *loop) end() {
 	l.endTapes()
+	for _, h := range l.held { // those with an end of their own are kept, and go on after a restart
+		close(h.ended)
+	}
+	l.held = nil
 	done := make(chan struct{})
 	go func() { l.beside.Wait(); close(done) }()
 	stopping := apiError(api.CodeUnavailable, "the daemon is stopping")
@@ -417,7 +432,10 @@ func (l *loop) end() {
 			l.lastOutcome(&out, stopping)
 			continue
 		case o := <-l.orders:
-			o.reply <- reply{err: stopping}
+			l.answer(&o, reply{err: stopping})
+			continue
+		case o := <-l.holds:
+			o.reply <- holdReply{err: stopping}
 			continue
 		case <-done:
 		}
@@ -431,8 +449,8 @@ func (l *loop) end() {
 	if len(l.failed) > 0 {
 		l.consult(time.Now(), l.manual, l.whyNot) // what failed is remembered
 	}
-	for _, o := range l.waiting {
-		o.reply <- reply{err: stopping}
+	for i := range l.waiting {
+		l.answer(&l.waiting[i], reply{err: stopping})
 	}
 }
 

@@ -23,6 +23,9 @@ type Options struct {
 	// OnTick, if set, is called in the daemon's loop after every published tick:
 	// that it is called says that the loop lives. It must not block.
 	OnTick func(api.Status)
+	// OnReload, if set, is called in the daemon's loop with the configuration in
+	// force after one that was reloaded. It must not block.
+	OnReload func(config.Config)
 	// ObserveOnly, if not empty, is why this daemon shall only watch. It then
 	// takes no lock, touches no state directory and has no way to change a
 	// scheduler, so it may run beside another daemon; its mode is

@@ -22,8 +22,11 @@ type order struct {
 	// version is the arm's, force that it is tried though it is quarantined.
 	version string
 	force   bool
+	// noWait: the answer is not the outcome but that the order was taken.
+	noWait bool
 	// reply gets exactly one answer; it has room for it.
-	reply chan reply
+	reply    chan reply
+	answered bool // it got it
 }
 
 type reply struct {
@@ -36,7 +39,7 @@ func apiError(code api.Code, format string, args ...any) error {
 }
 
 // Switch puts the scheduler that req names in charge, waits for the kernel's
-// word, and holds it until Auto is called. When that fails, whatever was chosen
+// word, unless req says otherwise, and holds it until Auto is called. When that fails, whatever was chosen
 // before stays chosen. Its errors are [*api.Error]. Where ctx ends first the
 // order goes on: it was given.
 func (d *Daemon) Switch(ctx context.Context, req api.SwitchRequest) (api.SwitchResult, error) {
@@ -53,7 +56,7 @@ func (d *Daemon) Switch(ctx context.Context, req api.SwitchRequest) (api.SwitchR
 	if e.Name == api.EEVDF && len(req.Args) > 0 {
 		return api.SwitchResult{}, apiError(api.CodeBadRequest, "%s is the kernel's own scheduler and takes no arguments", api.EEVDF)
 	}
-	return d.order(ctx, order{manual: &policy.Arm{Scheduler: e.Name, Args: req.Args}, version: versionOf(e), force: req.Force})
+	return d.order(ctx, order{manual: &policy.Arm{Scheduler: e.Name, Args: req.Args}, version: versionOf(e), force: req.Force, noWait: req.NoWait})
 }
 
 // Auto withdraws the operator's choice. What is in charge stays until the next
@@ -114,7 +117,7 @@ func (d *Daemon) Schedulers(ctx context.Context) ([]api.Scheduler, error) {
 		s := api.Scheduler{
 			Name: e.Name, Description: e.Description, Path: e.Path, Version: e.Version,
 			Installed: e.Installed, Usable: e.Usable, WhyNot: e.WhyNot,
-			InCharge: e.Name == st.Scheduler.Name, Classes: list(d.policy.Table.Classes(e.Name)),
+			InCharge: e.Name == st.Scheduler.Name, Classes: list(d.policy.Load().Table.Classes(e.Name)),
 		}
 		if s.Usable && d.observe != "" && e.Name != api.EEVDF {
 			s.Usable, s.WhyNot = false, d.observe

@@ -132,7 +132,7 @@ func (e rest) clamp(now time.Time, longest time.Duration) rest {
 // restoreQuarantine takes up what rested before a restart.
 func (l *loop) restoreQuarantine() {
 	now := time.Now()
-	p, err := l.quarantine.load(now, l.policy.MaxBackoff)
+	p, err := l.quarantine.load(now, l.policy.Load().MaxBackoff)
 	if err != nil {
 		l.warn(err.Error())
 	}

@@ -169,7 +169,7 @@ func (w *tapeWriter) rest(events <-chan recording.Record) error {
 func (d *Daemon) recordingHeader(req api.RecordRequest) recording.Header {
 	h := recording.Header{
 		Autosa: d.opts.Version, Machine: describeMachine("/", d.kernel), Start: time.Now().UnixNano(),
-		Interval: int64(d.opts.Config.CollectionInterval), Config: engine.WireConfig(d.opts.Config.AggregationWindow, d.policy),
+		Interval: int64(d.opts.Config.CollectionInterval), Config: engine.WireConfig(d.opts.Config.AggregationWindow, *d.policy.Load()),
 		Events: req.Events,
 	}
 	if req.Events {

@@ -25,6 +25,8 @@ type persisted struct {
 	Version int `json:"version"`
 	// Manual is the operator's choice, nil when autosa decides.
 	Manual *persistedArm `json:"manual,omitempty"`
+	// Holds are those in force that have an end of their own.
+	Holds []persistedHold `json:"holds,omitempty"`
 }
 
 type persistedArm struct {

@@ -43,8 +43,11 @@ type outcome struct {
 func (l *loop) take(ctx context.Context, o order) {
 	if l.swap != nil {
 		if len(l.waiting) >= maxWaiting {
-			o.reply <- reply{err: apiError(api.CodeConflict, "a swap to %s is under way and %d orders wait already", l.swap.progress.To, len(l.waiting))}
+			l.answer(&o, reply{err: apiError(api.CodeConflict, "a swap to %s is under way and %d orders wait already", l.swap.progress.To, len(l.waiting))})
 			return
+		}
+		if o.noWait {
+			l.answer(&o, taken)
 		}
 		l.waiting = append(l.waiting, o)
 		return
@@ -58,7 +61,7 @@ func (l *loop) take(ctx context.Context, o order) {
 		}
 		l.veto = nil
 		l.emit(now)
-		o.reply <- reply{}
+		l.answer(&o, reply{})
 		return
 	}
 	l.truth()
@@ -74,26 +77,43 @@ func (l *loop) take(ctx context.Context, o order) {
 	switch {
 	case dec.Action == policy.ActionSwap && refusal != nil && !o.force:
 		l.emit(now)
-		o.reply <- reply{err: refusal}
+		l.answer(&o, reply{err: refusal})
 	case dec.Action == policy.ActionSwap:
 		l.note(&dec)
 		l.begin(ctx, &dec, &o)
+		if o.noWait {
+			l.answer(&o, taken)
+		}
 		l.emit(now)
 	case l.st.Scheduler.Owner == api.OwnerForeign:
-		o.reply <- reply{err: apiError(api.CodeConflict, "%s (ops %s) was started by somebody else and is left alone: stop it where it was started, then try again",
-			l.st.Scheduler.Name, l.st.Scheduler.Ops)}
+		l.answer(&o, reply{err: apiError(api.CodeConflict, "%s (ops %s) was started by somebody else and is left alone: stop it where it was started, then try again",
+			l.st.Scheduler.Name, l.st.Scheduler.Ops)})
 	case o.manual.Equal(policy.Arm{Scheduler: l.st.Scheduler.Name, Args: l.st.Scheduler.Args}):
 		l.note(&dec)
-		l.hold(*o.manual, now)
+		l.choose(*o.manual, now)
 		l.emit(now)
-		o.reply <- reply{result: api.SwitchResult{Unchanged: true}}
+		l.answer(&o, reply{result: api.SwitchResult{Unchanged: true}})
 	default:
-		o.reply <- reply{err: apiError(api.CodeFailed, "%s", dec.Reasons[len(dec.Reasons)-1])}
+		l.answer(&o, reply{err: apiError(api.CodeFailed, "%s", dec.Reasons[len(dec.Reasons)-1])})
 	}
 }
 
-// hold makes an arm the operator's choice.
-func (l *loop) hold(a policy.Arm, now time.Time) {
+// taken answers an order that does not wait.
+var taken = reply{result: api.SwitchResult{Accepted: true}}
+
+// answer answers an order. Of one that was answered when it was taken, the log and the status say what went wrong.
+func (l *loop) answer(o *order, r reply) {
+	switch {
+	case !o.answered:
+		o.answered = true
+		o.reply <- r
+	case r.err != nil && o.manual != nil:
+		l.warn(fmt.Sprintf("order for %s: %v", o.manual, r.err))
+	}
+}
+
+// choose makes an arm the operator's choice.
+func (l *loop) choose(a policy.Arm, now time.Time) {
 	l.veto = nil
 	l.manual = &policy.Order{Arm: a, Since: now}
 	l.save()
@@ -141,7 +161,7 @@ func (l *loop) finish(ctx context.Context, out outcome) {
 			"gap", seconds(rec.GapSeconds), "total", seconds(rec.TotalSeconds))
 		l.tried()
 		if out.swap.order != nil {
-			l.hold(out.swap.decision.Arm, now)
+			l.choose(out.swap.decision.Arm, now)
 		}
 	} else {
 		l.st.FailedSwaps++
@@ -154,7 +174,7 @@ func (l *loop) finish(ctx context.Context, out outcome) {
 		}
 	}
 	l.emit(now)
-	out.answer(rec, nil)
+	l.answerSwap(&out, rec, nil)
 	for len(l.waiting) > 0 && l.swap == nil {
 		next := l.waiting[0]
 		l.waiting = l.waiting[1:]
@@ -179,9 +199,9 @@ func (o *outcome) record(st api.Status, now time.Time) api.Swap {
 	return rec
 }
 
-// answer tells whoever ordered the swap how it ended: with its record, with its
+// answerSwap tells whoever ordered the swap how it ended: with its record, with its
 // error, or, where that is not nil, with instead.
-func (o *outcome) answer(rec api.Swap, instead error) {
+func (l *loop) answerSwap(o *outcome, rec api.Swap, instead error) {
 	if o.swap.order == nil {
 		return
 	}
@@ -192,7 +212,9 @@ func (o *outcome) answer(rec api.Swap, instead error) {
 	case o.err != nil:
 		r = reply{err: switchError(o.err)}
 	}
-	o.swap.order.reply <- r
+	if o.err == nil || instead != nil || !o.swap.order.answered { // a failed swap is said already
+		l.answer(o.swap.order, r)
+	}
 }
 
 // event is something that happened to the scheduler in charge by itself.
@@ -277,7 +299,7 @@ func (l *loop) vetoed(arm policy.Arm, now time.Time) {
 // lastOutcome takes that of a swap that the daemon's end cut short.
 func (l *loop) lastOutcome(out *outcome, stopping error) {
 	out.swap.cancel()
-	out.answer(api.Swap{}, stopping)
+	l.answerSwap(out, api.Swap{}, stopping)
 	if l.swap = nil; len(l.failed) == 0 {
 		l.tried() // it was not the scheduler's fault
 	}

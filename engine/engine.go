@@ -44,6 +44,10 @@ func (e *Engine) Observe(at time.Time, s *workload.Sample) []workload.Classifica
 	return classes
 }
 
+// Configure decides with another configuration from now on, which must be valid.
+// What the engine remembers stays.
+func (e *Engine) Configure(config policy.Config) { e.config = config }
+
 // Recall makes the engine remember rests from before its time. It is called
 // before the first decision.
 func (e *Engine) Recall(rests []policy.Rest) { e.memory.Resting = slices.Clone(rests) }

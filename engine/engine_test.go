@@ -91,6 +91,14 @@ func (r *run) tick(n int) {
 	case 3:
 		r.mode = policy.ModeRecommend
 	}
+	if r.IntN(10) == 0 {
+		r.in.Holds = nil
+	} else if r.IntN(10) == 0 {
+		r.in.Holds = append(r.in.Holds, policy.Hold{Reason: "a \xff game", Since: r.now})
+		if r.IntN(2) == 0 {
+			r.in.Holds[len(r.in.Holds)-1].Until = r.now.Add(time.Duration(r.Int64N(int64(20 * time.Second))))
+		}
+	}
 	d := r.engine.Decide(r.mode, r.in)
 	r.put(WireInput(time.Hour, r.mode, r.in), WireDecision(&d))
 	r.decided = append(r.decided, d)

@@ -81,7 +81,8 @@ type replay struct {
 	opts   ReplayOptions
 	engine *Engine // nil before the first state
 	unsure bool
-	start  int64 // steady clock at the beginning
+	start  int64            // steady clock at the beginning
+	config recording.Config // in force in the recorded run
 	input  *recording.Input
 	result Result
 }
@@ -191,9 +192,21 @@ func (r *replay) pace(at int64) error {
 }
 
 // state takes up a recorded state: where nothing was lost it has to be the
-// engine's own, else it becomes that.
+// engine's own, else it becomes that. Its configuration is the run's from then on,
+// which was reloaded where it is another one.
 func (r *replay) state(s *recording.State) error {
 	adjusted := r.opts.Adjust != nil
+	reloaded := r.engine != nil && !equal(r.config, s.Config)
+	r.config = s.Config
+	if reloaded {
+		_, config, err := policyConfig(s.Config)
+		if err != nil {
+			return err
+		}
+		if err := r.configure(config); err != nil {
+			return err
+		}
+	}
 	if r.engine != nil && !r.unsure {
 		if adjusted {
 			return nil
@@ -208,13 +221,20 @@ func (r *replay) state(s *recording.State) error {
 	if err != nil {
 		return err
 	}
-	if adjusted {
-		r.opts.Adjust(&e.config)
-		if err := e.config.Validate(); err != nil {
+	r.engine, r.unsure = e, false
+	return r.configure(e.config)
+}
+
+// configure lets the engine decide with the run's configuration, or what the
+// what-if makes of it.
+func (r *replay) configure(config policy.Config) error {
+	if r.opts.Adjust != nil {
+		r.opts.Adjust(&config)
+		if err := config.Validate(); err != nil {
 			return err
 		}
 	}
-	r.engine, r.unsure = e, false
+	r.engine.Configure(config)
 	return nil
 }
 

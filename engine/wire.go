@@ -110,6 +110,9 @@ func WireInput(offset time.Duration, mode policy.Mode, in policy.Input) *recordi
 			return recording.Failure{Arm: WireArm(f.Arm), Version: recording.Text(f.Version), At: recording.Nanos(f.At), Reason: recording.Text(f.Reason)}
 		}),
 	}
+	for _, h := range in.Holds {
+		out.Holds = append(out.Holds, recording.Hold{Reason: recording.Text(h.Reason), Since: recording.Nanos(h.Since), Until: recording.Nanos(h.Until)})
+	}
 	out.WhyNot, out.Versions = values[recording.Text](in.WhyNot), values[recording.Text](in.Versions)
 	out.Forgive = each(in.Forgive, text)
 	if in.Manual != nil {
@@ -132,6 +135,9 @@ func policyInput(in *recording.Input) (policy.Mode, policy.Input) {
 		}),
 		WhyNot: values[string](in.WhyNot), Versions: values[string](in.Versions),
 		Forgive: each(in.Forgive, func(t recording.Text) string { return string(t) }),
+	}
+	for _, h := range in.Holds {
+		out.Holds = append(out.Holds, policy.Hold{Reason: string(h.Reason), Since: recording.TimeOf(h.Since), Until: recording.TimeOf(h.Until)})
 	}
 	if in.Manual != nil {
 		out.Manual = &policy.Order{Arm: policyArm(in.Manual.Arm), Since: recording.TimeOf(in.Manual.Since)}

@@ -16,10 +16,10 @@ import (
 //
 // What holds for every decision: ActionSwap is never decided while a foreign
 // scheduler is in charge, in ModeObserve, or towards an arm that is not usable
-// or is in charge already. Without an order it is decided only in ModeAuto, at
-// or above the minimum confidence, for work that lasts, outside the minimum
-// interval, towards an arm that is not resting after a failure, and never while
-// a veto is in force.
+// or is in charge already. Without an order it is decided only in ModeAuto, with
+// no hold in force, at or above the minimum confidence, for work that lasts, outside the minimum
+// interval, and towards an arm that is not resting after a failure; and never
+// while a veto is in force.
 //
 // What has to be sure, and has to last, is that the arm is the right one:
 // where the table gives several classes the same arm, their probabilities add
@@ -241,7 +241,7 @@ func (d *decider) explainChoice(want Arm) {
 // gates says whether auto may swap to want now. It names every gate that is
 // shut, not only the first.
 func (d *decider) gates(want Arm) bool {
-	open := true
+	open := !d.held()
 	c := d.in.Host
 	p := d.confidence(want)
 	if p > c.Confidence+0.005 {
@@ -267,6 +267,25 @@ func (d *decider) gates(want Arm) bool {
 		d.because("%s stays; %s waits", d.in.InCharge.Arm, want)
 	}
 	return open
+}
+
+// held says which holds are in force.
+func (d *decider) held() bool {
+	held := false
+	for _, h := range d.in.Holds {
+		left, end := "until its holder ends", "the end of the hold"
+		if !h.Until.IsZero() {
+			if !h.Until.After(d.in.Now) {
+				continue
+			}
+			rest := h.Until.Sub(d.in.Now)
+			left, end = "for another "+seconds(rest), in(rest)+", when the hold is over"
+		}
+		held = true
+		d.because("held %s (%s)", left, h.Reason)
+		d.would("%s, or `autosa hold --release`", end)
+	}
+	return held
 }
 
 // unusable says why an arm cannot be put in charge, "" when it can.

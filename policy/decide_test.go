@@ -243,6 +243,22 @@ func TestDecide(t *testing.T) {
 			reason: "failed 2 times in a row",
 		},
 		{
+			name: "a hold keeps what is in charge",
+			in: Input{Host: host(workload.Compute, 0.9), InCharge: onEEVDF(),
+				Holds: []Hold{{Reason: "live demo", Since: t0, Until: t0.Add(9 * time.Minute)}}}, action: ActionKeep, arm: Default(),
+			reason: "held for another 9m0s (live demo)", would: "in 9m0s, when the hold is over, or `autosa hold --release`",
+		},
+		{
+			name: "a hold that is over does not",
+			in: Input{Host: host(workload.Compute, 0.9), InCharge: onEEVDF(),
+				Holds: []Hold{{Reason: "live demo", Since: t0.Add(-time.Hour), Until: t0}}}, action: ActionSwap, arm: rusty,
+		},
+		{
+			name: "an order outranks a hold",
+			in: Input{Host: host(workload.Compute, 0.9), InCharge: onEEVDF(), Manual: &Order{Arm: lavd, Since: t0},
+				Holds: []Hold{{Reason: "until its holder ends", Since: t0}}}, action: ActionSwap, arm: lavd,
+		},
+		{
 			name:  "an order that came after the failure does not",
 			state: State{Resting: []Rest{{Arm: rusty, Failures: 2, At: t0.Add(-time.Second), Until: t0.Add(time.Minute)}}},
 			in: Input{Host: host(workload.Compute, 0.9), InCharge: onEEVDF(),

@@ -7,7 +7,8 @@
 // recorded run can be replayed. Who speaks, strictly in this order:
 //
 //  1. the operator's order ([Input.Manual]),
-//  2. the workload's class, through the table ([Config.Table]).
+//  2. a hold ([Input.Holds]), which keeps what is in charge,
+//  3. the workload's class, through the table ([Config.Table]).
 //
 // Whatever they say, a scheduler that somebody else started is left alone, and
 // nothing is done in [ModeObserve].
@@ -137,6 +138,15 @@ type Veto struct {
 	Since time.Time
 }
 
+// Hold keeps auto from changing anything while somebody measures, presents or
+// plays.
+type Hold struct {
+	Reason string
+	Since  time.Time
+	// Until is when it ends; zero for one that ends with its holder.
+	Until time.Time
+}
+
 // InCharge is the arm that the kernel says is in charge, and whose it is. Of a
 // foreign scheduler only the name need be known.
 type InCharge struct {
@@ -167,6 +177,8 @@ type Input struct {
 	WhyNot map[string]string
 	// Manual is the operator's order in force; nil when there is none.
 	Manual *Order
+	// Holds are those in force. One whose end has come counts no more.
+	Holds []Hold
 	// LastSwap is when the last swap ended, or the last attempt at one; zero
 	// when there was none.
 	LastSwap time.Time

@@ -75,6 +75,13 @@ func (w world) input() Input {
 	if w.IntN(3) != 0 {
 		in.LastSwap = w.time()
 	}
+	for w.IntN(6) == 0 {
+		h := Hold{Reason: "a game", Since: w.time()}
+		if w.IntN(2) == 0 {
+			h.Until = w.time()
+		}
+		in.Holds = append(in.Holds, h)
+	}
 	for range w.IntN(3) {
 		in.Failures = append(in.Failures, Failure{Arm: w.arm(), Version: []string{"", "1.0"}[w.IntN(2)], At: w.time(), Reason: "went down"})
 	}
@@ -146,6 +153,8 @@ func check(t *testing.T, cfg Config, before State, in Input, d Decision, after S
 			bad("acts on a young choice")
 		case in.Host.Class == workload.Idle:
 			bad("acts on idleness")
+		case slices.ContainsFunc(in.Holds, func(h Hold) bool { return h.Until.IsZero() || h.Until.After(in.Now) }):
+			bad("acts while it is held")
 		case after.RestOf(d.Arm, in.Versions[d.Arm.Scheduler], in.Now) != nil:
 			bad("acts towards an arm that rests")
 		}

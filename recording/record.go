@@ -212,11 +212,19 @@ type Input struct {
 	Manual   *Order          `json:"manual"`
 	LastSwap int64           `json:"last_swap"`
 	Failures List[Failure]   `json:"failures"`
+	Holds    []Hold          `json:"holds,omitempty"`
 	// Versions are of schedulers that failed, Forgive names those whose failures
 	// were to be forgotten.
 	Versions map[string]Text `json:"versions,omitempty"`
 	Forgive  List[Text]      `json:"forgive,omitempty"`
 	Veto     *Order          `json:"veto,omitempty"`
+}
+
+// Hold kept policy from changing anything; Until is 0 where it had no end of its own.
+type Hold struct {
+	Reason Text  `json:"reason"`
+	Since  int64 `json:"since"`
+	Until  int64 `json:"until"`
 }
 
 // Order is the operator's choice, or veto.

@@ -144,6 +144,7 @@ func (d draw) record() Record {
 		in := &Input{At: d.Int64(), Offset: d.Int64(), Mode: "auto", InCharge: d.arm(), Owner: "kernel", LastSwap: d.Int64(),
 			Failures: several(d, 2, func() Failure { return Failure{Arm: d.arm(), At: d.Int64(), Reason: Text(d.text())} })}
 		if d.IntN(2) == 0 {
+			in.Holds = []Hold{{Reason: Text(d.text()), Since: d.Int64(), Until: d.Int64()}}
 			in.Manual, in.WhyNot = &Order{Arm: d.arm(), Since: d.Int64()}, map[string]Text{"scx_rusty": Text(d.text())}
 		}
 		return in

@@ -66,7 +66,7 @@ func TestEndingFollowsTheStrongestEvidence(t *testing.T) {
 		"RCU stall":                                 {Evidence{CameUp: true, Exit: gone(1, "EXIT: runtime error (RCU CPU stall detected!)\n")}, EndingLockup},
 		"a kind of a later kernel":                  {Evidence{CameUp: true, Exit: gone(1, ""), Kernel: []string{out("rescue bandwidth overload")}}, EndingUnknown},
 		"a kind of a later kernel, killed":          {Evidence{CameUp: true, Exit: killed(unix.SIGKILL), Kernel: []string{out("no such words")}}, EndingUnknown},
-		"another scheduler's stall in the log":      {Evidence{CameUp: true, Ops: "rusty", Exit: killed(unix.SIGKILL), Kernel: []string{`BPF scheduler "lavd_1.0.0" disabled (runnable task stall)`, left}}, EndingKilled},
+		"another scheduler's stall in the log":      {Evidence{CameUp: true, Ops: "rusty", Exit: killed(unix.SIGKILL), Kernel: []string{left, `BPF scheduler "lavd_1.0.0" disabled (runnable task stall)`}}, EndingKilled},
 		"stays though ejected, killed by autosa":    {Evidence{CameUp: true, Err: ErrTimeout, Exit: ours(killed(unix.SIGKILL)), Kernel: []string{out("runnable task stall")}}, EndingStall},
 		"stays out of charge, nobody says why":      {Evidence{CameUp: true, Err: ErrTimeout, Exit: ours(killed(unix.SIGKILL))}, EndingTimeout},
 		"usage [seen]":                              {Evidence{Err: exited, Exit: gone(2, "error: unexpected argument '--no-such-option' found\n\nUsage: scx_rusty [OPTIONS]\n")}, EndingUsage},

@@ -253,7 +253,9 @@ func (s *Switcher) spawn(ctx context.Context, t Target, e Entry, state string) (
 	if err != nil {
 		return nil, err
 	}
-	return &running{target: t, entry: e, proc: p, held: state != noGate, oomKills: s.host.oomKills()}, nil
+	r := &running{target: t, entry: e, proc: p, held: state != noGate, oomKills: s.host.oomKills()}
+	s.left.starting(r)
+	return r, nil
 }
 
 // bring starts a spawned scheduler, or opens the gate of one that is held, and
@@ -297,6 +299,7 @@ func (w *swap) bring(ctx context.Context, next *running, starting, verifying Pha
 	next.ops, next.seq, next.since = ks.Ops, ks.EnableSeq, up
 	w.pending, w.current = nil, next
 	w.mu.Unlock()
+	w.left.inCharge()
 	w.wg.Go(func() { w.watch(next) })
 	w.log.Info("scheduler in charge", "scheduler", next.target.Name, "ops", ks.Ops, "enable_seq", ks.EnableSeq,
 		"pid", next.proc.PID(), "args", next.target.Args)

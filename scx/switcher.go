@@ -31,6 +31,9 @@ type Options struct {
 	// DisableTimeout bounds how long the kernel may take to say disabled after
 	// the process ended. Default 10 s.
 	DisableTimeout time.Duration
+	// Leftovers is a file that remembers what schedulers have changed and leave
+	// behind when they are killed, for [Switcher.Recover]; empty for none.
+	Leftovers string
 	// Progress is called at each step of a swap, on the goroutine of Switch. It
 	// must not block and must not call the Switcher.
 	Progress func(Progress)
@@ -62,6 +65,7 @@ type Switcher struct {
 	// ungated has the schedulers, by version of their file, that were seen not to
 	// load behind a gate, and why. Guarded by mu.
 	ungated map[fileID]string
+	left    *leftovers
 }
 
 // sighting is what was in charge at the last look.
@@ -131,9 +135,14 @@ func NewSwitcher(o Options) (*Switcher, error) {
 		stateFile: o.Kernel.path("state"),
 		ungated:   make(map[fileID]string),
 	}
+	s.left = &leftovers{host: s.host, log: o.Log, file: o.Leftovers}
 	s.life, s.quit = context.WithCancel(context.Background())
 	return s, nil
 }
+
+// Recover puts back what schedulers of an earlier process have left behind, if
+// that was killed together with them. It is called before the first swap.
+func (s *Switcher) Recover() error { return s.left.recover() }
 
 // Events delivers what happens to autosa's scheduler outside swaps. The channel
 // is closed by Close.

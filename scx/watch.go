@@ -141,13 +141,14 @@ func waitEnd(ctx context.Context, p *process, d time.Duration) bool {
 // forget drops r, whose process has ended.
 func (s *Switcher) forget(r *running) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.current == r {
 		s.current = nil
 	}
 	if s.pending == r {
 		s.pending = nil
 	}
+	s.mu.Unlock()
+	s.left.ended(r)
 }
 
 // watch follows a scheduler in charge until its process ends, and reports an end

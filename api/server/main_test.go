@@ -139,6 +139,7 @@ type fake struct {
 	watch    func(ctx context.Context) <-chan api.Status
 	switchTo func(ctx context.Context, req api.SwitchRequest) (api.SwitchResult, error)
 	trace    func(ctx context.Context, req api.TraceRequest, sink api.TraceSink) error
+	hold     func(ctx context.Context, req api.HoldRequest) (api.Hold, <-chan struct{}, error)
 	orders   sync.Map // names of the orders that arrived
 }
 
@@ -196,6 +197,19 @@ func (f *fake) Switch(ctx context.Context, req api.SwitchRequest) (api.SwitchRes
 func (f *fake) Auto(context.Context) (api.Status, error) {
 	f.orders.Store("auto", true)
 	return f.status, nil
+}
+
+func (f *fake) Hold(ctx context.Context, req api.HoldRequest) (api.Hold, <-chan struct{}, error) {
+	f.orders.Store("hold", req)
+	if f.hold != nil {
+		return f.hold(ctx, req)
+	}
+	return api.Hold{ID: 1, Reason: req.Reason}, nil, nil
+}
+
+func (f *fake) Release(_ context.Context, id uint64) ([]api.Hold, error) {
+	f.orders.Store("release", id)
+	return []api.Hold{{ID: id}}, nil
 }
 
 func (f *fake) Stop(context.Context) (api.Stopping, error) {

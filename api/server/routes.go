@@ -50,6 +50,8 @@ var routes = []route{
 	{http.MethodGet, api.PathTasks, operators, (*Server).tasks},
 	{http.MethodPost, api.PathSwitch, operators, (*Server).switchTo},
 	{http.MethodPost, api.PathAuto, operators, (*Server).auto},
+	{http.MethodPost, api.PathHold, operators, (*Server).hold},
+	{http.MethodDelete, api.PathHold, operators, (*Server).release},
 	{http.MethodPost, api.PathStop, operators, (*Server).stop},
 	{http.MethodGet, api.PathRecord, operators, (*Server).record},
 	{http.MethodGet, api.PathIncidents, anyone, (*Server).incidentList},

@@ -41,6 +41,10 @@ type Backend interface {
 	Tasks(ctx context.Context, req api.TasksRequest) (api.TaskList, error)
 	Switch(ctx context.Context, req api.SwitchRequest) (api.SwitchResult, error)
 	Auto(ctx context.Context) (api.Status, error)
+	// Hold begins a hold; the channel is closed when it ends. Release ends one,
+	// or with id 0 all.
+	Hold(ctx context.Context, req api.HoldRequest) (api.Hold, <-chan struct{}, error)
+	Release(ctx context.Context, id uint64) ([]api.Hold, error)
 	Stop(ctx context.Context) (api.Stopping, error)
 	Recorder
 	Incidents

@@ -129,7 +129,7 @@ func spin(t *testing.T, tracer *trace.Tracer, loads []*tracetest.Load) spun {
 	rest, others := time.Duration(restAfter.RunNs-restBefore.RunNs), time.Duration(len(loads)-1)
 	return spun{
 		kernel: wait / float64(waitAfter-waitBefore),
-		wait: time.Duration(wait), least: others*least + rest, most: others*most + rest,
+		wait:   time.Duration(wait), least: others*least + rest, most: others*most + rest,
 	}
 }
 

@@ -12,8 +12,9 @@ import (
 	"autosa/config"
 )
 
-// newLogger returns the logger that a configuration asks for.
-func newLogger(w io.Writer, cfg config.Config) *slog.Logger {
+// newLogger returns the logger that a configuration asks for, and what changes
+// its level.
+func newLogger(w io.Writer, cfg config.Config) (*slog.Logger, func(slog.Level)) {
 	format := cfg.LogFormat
 	if format == config.LogAuto {
 		format = config.LogLogfmt
@@ -35,5 +36,6 @@ func newLogger(w io.Writer, cfg config.Config) *slog.Logger {
 		opts.Formatter = log.TextFormatter
 		opts.TimeFormat = time.TimeOnly
 	}
-	return slog.New(log.NewWithOptions(w, opts))
+	l := log.NewWithOptions(w, opts)
+	return slog.New(l), func(level slog.Level) { l.SetLevel(log.Level(level)) }
 }

@@ -30,12 +30,13 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == scx.SuperviseWord {
 		os.Exit(scx.SuperviseMain(os.Args[2:]))
 	}
-	a := &app{stdout: os.Stdout, stderr: os.Stderr, environ: os.Environ(), now: time.Now}
+	a := &app{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, environ: os.Environ(), now: time.Now}
 	os.Exit(a.run(context.Background(), os.Args[1:]))
 }
 
 // app is one run of the command and what it touches.
 type app struct {
+	stdin          io.Reader // of commands that are run; not closed
 	stdout, stderr io.Writer
 	environ        []string
 	now            func() time.Time
@@ -87,7 +88,7 @@ Begin with ` + "`autosa doctor`" + `, which says what works here, and ` + "`sudo
 		}
 	}
 	add("daemon", a.startCommand(), a.stopCommand())
-	add("orders", a.statusCommand(), a.topCommand(), a.traceCommand(), a.listCommand(), a.switchCommand(), a.autoCommand(),
+	add("orders", a.statusCommand(), a.topCommand(), a.traceCommand(), a.listCommand(), a.switchCommand(), a.autoCommand(), a.holdCommand(),
 		a.incidentsCommand(), a.quarantineCommand(), a.recordCommand(), a.replayCommand())
 	add("", a.doctorCommand(), a.versionCommand(), exitCodesTopic())
 	return root

@@ -61,6 +61,9 @@ type fake struct {
 	list       []api.Scheduler
 	err        error // of every order
 	orders     []api.SwitchRequest
+	holds      []api.HoldRequest   // guarded by mu
+	released   []uint64            // guarded by mu
+	holdEnd    chan struct{}       // of every hold
 	traces     []api.TraceRequest  // guarded by mu
 	records    []api.RecordRequest // guarded by mu
 	lines      []api.TraceEvent    // of every trace
@@ -114,12 +117,38 @@ func (f *fake) ClearQuarantine(_ context.Context, scheduler string, all bool) (a
 
 func (f *fake) Switch(_ context.Context, req api.SwitchRequest) (api.SwitchResult, error) {
 	f.orders = append(f.orders, req)
+	if req.NoWait {
+		return api.SwitchResult{Accepted: true}, f.err
+	}
 	return api.SwitchResult{Swap: api.Swap{
 		From: "scx_lavd", To: req.Scheduler, Args: req.Args, OK: true, GapSeconds: 0.0481, TotalSeconds: 2.31,
 	}}, f.err
 }
 
 func (f *fake) Auto(context.Context) (api.Status, error) { return f.Status(), f.err }
+
+func (f *fake) Hold(_ context.Context, req api.HoldRequest) (api.Hold, <-chan struct{}, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.holds = append(f.holds, req)
+	h := api.Hold{ID: uint64(len(f.holds)), Reason: req.Reason, Since: noon}
+	if req.Seconds > 0 {
+		until := noon.Add(time.Duration(req.Seconds * float64(time.Second)))
+		h.Until = &until
+	}
+	return h, f.holdEnd, f.err
+}
+
+func (f *fake) Release(_ context.Context, id uint64) ([]api.Hold, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.released = append(f.released, id)
+	if id == 0 {
+		return []api.Hold{}, f.err
+	}
+	return []api.Hold{{ID: id, Reason: "demo"}}, f.err
+}
+
 func (f *fake) Stop(context.Context) (api.Stopping, error) {
 	return api.Stopping{PID: os.Getpid()}, f.err
 }

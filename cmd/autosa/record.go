@@ -168,8 +168,9 @@ func (a *app) observer(ctx context.Context, req api.RecordRequest) (io.ReadClose
 		return nil, err
 	}
 	cfg.LogLevel = max(cfg.LogLevel, slog.LevelWarn)
+	log, _ := newLogger(a.stderr, cfg)
 	d, err := daemon.New(daemon.Options{
-		Config: cfg, Version: buildVersion(), Logger: newLogger(a.stderr, cfg), ObserveOnly: "it runs for a recording only",
+		Config: cfg, Version: buildVersion(), Logger: log, ObserveOnly: "it runs for a recording only",
 	})
 	if err != nil {
 		return nil, err

@@ -28,7 +28,9 @@ func (a *app) startCommand() *cobra.Command {
 		Use:   "start",
 		Short: "Run the daemon in the foreground",
 		Long: `Run the daemon in the foreground, until Ctrl-C, SIGTERM or ` + "`autosa stop`" + `. A second
-signal ends it at once.
+signal ends it at once. SIGHUP reads the configuration anew: what can change at once
+does, the log and the status name what waits for a restart, and one with mistakes
+changes nothing.
 
 As root on a kernel with sched_ext it changes schedulers; elsewhere, and as any
 other user, it observes and says what is missing.
@@ -38,11 +40,9 @@ AUTOSA_MIN_CONFIDENCE, and most are a key of the configuration file. Flags come
 before the environment, and that before the file.`,
 		Args: exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := config.Load(config.Sources{Flags: &a.flags, Environ: a.environ, Classes: classNames()})
-			if err != nil {
-				return err
-			}
-			return a.start(cmd.Context(), cfg, newLogger(a.stderr, cfg))
+			return a.start(cmd.Context(), func() (config.Config, error) {
+				return config.Load(config.Sources{Flags: &a.flags, Environ: a.environ, Classes: classNames()})
+			})
 		},
 	}
 	a.flags.Register(cmd.Flags())
@@ -58,17 +58,27 @@ func classNames() []string {
 	return names
 }
 
-// start runs the daemon and its server until one of them ends.
-func (a *app) start(ctx context.Context, cfg config.Config, log *slog.Logger) error {
+// start runs the daemon and its server until one of them ends. load reads the
+// configuration, now and at every SIGHUP.
+func (a *app) start(ctx context.Context, load func() (config.Config, error)) error {
+	cfg, err := load()
+	if err != nil {
+		return err
+	}
+	log, setLevel := newLogger(a.stderr, cfg)
 	for _, text := range cfg.Warnings {
 		log.Warn("configuration", "warning", text)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	hangups := make(chan os.Signal, 1) // one that waits says all that another would
+	signal.Notify(hangups, unix.SIGHUP)
+	defer signal.Stop(hangups)
 	defer a.onSignals(log, cancel)()
 
 	notify := newNotifier(log, cfg.CollectionInterval)
-	d, err := daemon.New(daemon.Options{Config: cfg, Version: buildVersion(), Logger: log, OnTick: notify.tick})
+	d, err := daemon.New(daemon.Options{Config: cfg, Version: buildVersion(), Logger: log, OnTick: notify.tick,
+		OnReload: func(c config.Config) { setLevel(c.LogLevel) }})
 	if err != nil {
 		var running *daemon.AlreadyRunningError
 		if errors.As(err, &running) {
@@ -91,6 +101,17 @@ func (a *app) start(ctx context.Context, cfg config.Config, log *slog.Logger) er
 		return d.Run(ctx)
 	})
 	g.Go(func() error { return srv.Serve(serving) })
+	g.Go(func() error {
+		for {
+			select {
+			case <-serving.Done():
+				return nil
+			case <-hangups:
+				cfg, err := load()
+				d.Reload(serving, cfg, err)
+			}
+		}
+	})
 	notify.ready(d.Status())
 	context.AfterFunc(ctx, notify.stopping)
 	return g.Wait()

@@ -68,6 +68,13 @@ func (p page) head(b *strings.Builder, st api.Status) {
 	if st.ModeReason != "" {
 		p.field(b, "Mode", "%s: %s", clean(string(st.Mode)), clean(st.ModeReason))
 	}
+	for _, h := range st.Holds {
+		end := "until its holder ends"
+		if h.Until != nil {
+			end = "for another " + age(h.Until.Sub(p.now))
+		}
+		p.field(b, "Held", "%s: %s (%d)", p.styles.warn.Render(end), clean(h.Reason), h.ID)
+	}
 	kernel := clean(st.Kernel.Release)
 	if st.Kernel.SchedExt {
 		kernel += fmt.Sprintf(", sched_ext %s", clean(st.Kernel.State))

@@ -15,7 +15,7 @@ import (
 )
 
 func (a *app) switchCommand() *cobra.Command {
-	var asJSON, force bool
+	var asJSON, noWait, force bool
 	cmd := &cobra.Command{
 		Use:   "switch SCHEDULER [-- ARGS...]",
 		Short: "Put a scheduler in charge by hand, until `autosa auto`",
@@ -23,7 +23,8 @@ func (a *app) switchCommand() *cobra.Command {
 without "scx_"; eevdf is the kernel's own. What follows -- are its arguments.
 
 The command ends when the kernel has confirmed the scheduler, or autosa has gone
-back to the one before. Ctrl-C ends the waiting, not the swap.
+back to the one before. Ctrl-C ends the waiting, not the swap. With --no-wait it ends
+when the order is taken, which says nothing about how the swap will end.
 
 One that is quarantined because it failed is refused with exit code 5, and tried
 all the same with --force.`,
@@ -49,7 +50,7 @@ all the same with --force.`,
 			}
 			ctx, stop := interruptible(cmd.Context())
 			defer stop()
-			result, err := a.switchTo(ctx, c, api.SwitchRequest{Scheduler: args[0], Args: args[1:], Force: force})
+			result, err := a.switchTo(ctx, c, api.SwitchRequest{Scheduler: args[0], Args: args[1:], NoWait: noWait, Force: force})
 			switch {
 			case ctx.Err() != nil:
 				return &exitError{api.ExitFailed, "no longer waiting; the swap goes on, see `autosa status`"}
@@ -62,6 +63,7 @@ all the same with --force.`,
 			return nil
 		},
 	}
+	cmd.Flags().BoolVar(&noWait, "no-wait", false, "do not wait for the outcome, only for the order being taken")
 	a.clientFlags(cmd, &asJSON)
 	cmd.Flags().BoolVar(&force, "force", false, "try it though it is quarantined")
 	return cmd
@@ -74,7 +76,7 @@ func (a *app) switchTo(ctx context.Context, c *client.Client, req api.SwitchRequ
 	shown := make(chan struct{})
 	go func() {
 		defer close(shown)
-		if _, _, ok := terminal(a.stderr); ok {
+		if _, _, ok := terminal(a.stderr); ok && !req.NoWait {
 			a.showPhases(watching, c)
 		}
 	}()
@@ -102,6 +104,10 @@ func (a *app) showPhases(ctx context.Context, c *client.Client) {
 func (a *app) sayResult(r api.SwitchResult) {
 	if r.Unchanged {
 		fmt.Fprintln(a.stdout, "in charge already; it stays until `autosa auto`")
+		return
+	}
+	if r.Accepted {
+		fmt.Fprintln(a.stdout, "ordered, and not yet done: `autosa status` shows how it ends")
 		return
 	}
 	gap := ""
@@ -141,6 +147,9 @@ func (a *app) autoCommand() *cobra.Command {
 				reason = ": " + clean(st.ModeReason)
 			}
 			fmt.Fprintf(a.stdout, "mode %s%s; %s is in charge\n", clean(string(st.Mode)), reason, command(st.Scheduler.Name, st.Scheduler.Args))
+			if len(st.Holds) > 0 {
+				fmt.Fprintf(a.stdout, "%s in force: nothing changes until then, or until `autosa hold --release`\n", count(len(st.Holds), "hold"))
+			}
 			return nil
 		},
 	}

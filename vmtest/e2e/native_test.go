@@ -46,6 +46,38 @@ func TestOnAKernelWithoutSchedExtItObserves(t *testing.T) {
 	checkObserveMode(t, build(t))
 }
 
+// SIGHUP reads the file anew; a mistake in it is named, and ends nothing.
+func TestHangupReadsTheConfigurationAnew(t *testing.T) {
+	needRoot(t)
+	a := newAutosa(t, build(t))
+	file := filepath.Join(a.dir, "config.toml")
+	configure := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	configure("aggregation_window_secs = 4\n")
+	a.launch("--config", file)
+	for _, step := range []struct{ text, warning string }{
+		{"aggregation_window_secs = 8\nmin_confidence_threshold = 0.9\n", "waiting for a restart: aggregation_window_secs"},
+		{"colour = 1\n", file + ":1: colour: unknown key"},
+		{"aggregation_window_secs = 4\n", ""},
+	} {
+		configure(step.text)
+		if err := a.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		a.await(2*time.Minute, "what the reload came to: "+step.warning, func(st api.Status) bool {
+			if st.PID != a.cmd.Process.Pid {
+				t.Fatalf("another daemon answers, of PID %d", st.PID)
+			}
+			all := strings.Join(st.Warnings, "\n")
+			return strings.Contains(all, step.warning) && (step.warning != "" || !strings.Contains(all, "config"))
+		})
+	}
+}
+
 func TestWithoutPermissionItObservesAndNamesTheCapability(t *testing.T) {
 	needRoot(t)
 	checkUnprivileged(t, build(t))
