@@ -3,6 +3,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -211,6 +212,7 @@ func (d *Daemon) Incident(_ context.Context, id uint64) (api.Incident, error) {
 func (l *loop) incident(in api.Incident) {
 	in.Time, in.Kernel, in.InCharge = time.Now(), l.st.Kernel.Release, l.st.Scheduler.Name
 	in.Args, in.KernelLog, in.Samples = list(in.Args), list(in.KernelLog), list(l.ring)
+	in.Version = cmp.Or(in.Version, l.versions[in.Scheduler])
 	kept, err := l.incidents.add(in)
 	l.trouble("incidents", err)
 	kept.KernelLog, kept.Samples, kept.Counters = []string{}, []api.IncidentSample{}, nil

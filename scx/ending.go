@@ -249,7 +249,7 @@ var (
 	// rejected is how libbpf frames the verifier's log, and the log's last line.
 	rejected   = regexp.MustCompile(`-- BEGIN PROG LOAD LOG --|(?m)processed \d+ insns \(limit`)
 	noConfig   = regexp.MustCompile(`(?i)failed to open system Kconfig`)
-	notLoaded  = regexp.MustCompile(`(?i)failed to (load|attach|open|register|init)|libbpf: |(load|attach)ing .*failed`)
+	notLoaded  = regexp.MustCompile(`(?i)failed to (load|attach|open|register|init)`)
 	outOfSpace = regexp.MustCompile(`os error 12\b|Cannot allocate memory`)
 )
 
