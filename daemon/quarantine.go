@@ -281,7 +281,7 @@ func (l *loop) resting(now time.Time) []api.Quarantine {
 // clear forgets the failures of one scheduler, or of all.
 func (l *loop) clear(scheduler string, all bool) api.QuarantineCleared {
 	now := time.Now()
-	matches := func(name string) bool { return all || name == scheduler }
+	matches := func(name string) bool { return all || name == scheduler || name == "scx_"+scheduler }
 	before := len(l.engine.Resting()) + len(l.quarantine.others)
 	for _, r := range l.engine.Resting() {
 		if matches(r.Arm.Scheduler) && !slices.Contains(l.forgive, r.Arm.Scheduler) {
@@ -321,17 +321,17 @@ func (d *Daemon) Quarantine(ctx context.Context) (list []api.Quarantine, err err
 	return list, err
 }
 
-// ClearQuarantine forgets the failures of the named scheduler, or of all.
+// ClearQuarantine forgets the failures of the scheduler named, with or without
+// "scx_", or of all.
 func (d *Daemon) ClearQuarantine(ctx context.Context, scheduler string, all bool) (done api.QuarantineCleared, err error) {
-	if !all {
-		e, err := d.list.Lookup(ctx, scheduler)
-		if err != nil {
-			return done, switchError(err)
-		}
-		scheduler = e.Name
+	if err = d.ask(ctx, func(l *loop) { done = l.clear(scheduler, all) }); err != nil || all || done.Cleared > 0 {
+		return done, err
 	}
-	err = d.ask(ctx, func(l *loop) { done = l.clear(scheduler, all) })
-	return done, err
+	// A name that is nobody's is a mistake; what is no longer installed could be cleared.
+	if _, err = d.list.Lookup(ctx, scheduler); err != nil {
+		return api.QuarantineCleared{}, switchError(err)
+	}
+	return done, nil
 }
 
 // versionOf tells one version of a scheduler from another: what the binary says,

@@ -3,6 +3,7 @@
 package scx
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"regexp"
@@ -181,13 +182,11 @@ func (e Evidence) Ending() Ending {
 // kernel is what the kernel's own word comes to; said is false when there is
 // none, or it says only that user space let go.
 func (e Evidence) kernel() (end Ending, said bool) {
-	for _, reason := range []string{e.kernelReason(), e.loaderReason()} {
-		if reason == "" || isCleanEnd(reason) {
-			continue
-		}
-		return exitKind(reason, strings.Join(e.Kernel, "\n")+"\n"+e.loaderReason()), true
+	reason := cmp.Or(e.kernelReason(), e.loaderReason())
+	if reason == "" || isCleanEnd(reason) {
+		return EndingUnknown, false
 	}
-	return EndingUnknown, false
+	return exitKind(reason, strings.Join(e.Kernel, "\n")+"\n"+e.loaderReason()), true
 }
 
 // disabled is how the kernel's log names a scheduler and why it went.

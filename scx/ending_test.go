@@ -56,8 +56,9 @@ func TestEndingFollowsTheStrongestEvidence(t *testing.T) {
 		"SysRq-S, scheduler only":         {Evidence{CameUp: true, Exit: gone(1, "Error: EXIT: disabled by sysrq-S\n")}, EndingSysRq},
 		"hotplug": {Evidence{CameUp: true, Exit: gone(0, "EXIT: unregistered from the main kernel (cpu 1 going offline, exiting scheduler)\n"),
 			Kernel: []string{out("unregistered from the main kernel")}}, EndingHotplug},
-		"hotplug before it attached":               {Evidence{Err: exited, Exit: gone(1, "EXIT: unregistered from the main kernel (expected hotplug seq 3 did not match actual 4)\n")}, EndingHotplug},
-		"by the kernel, for reasons that it keeps": {Evidence{CameUp: true, Exit: killed(unix.SIGKILL), Kernel: []string{out("unregistered from the main kernel")}}, EndingUnknown},
+		"hotplug before it attached":                {Evidence{Err: exited, Exit: gone(1, "EXIT: unregistered from the main kernel (expected hotplug seq 3 did not match actual 4)\n")}, EndingHotplug},
+		"by the kernel, for reasons that it keeps":  {Evidence{CameUp: true, Exit: killed(unix.SIGKILL), Kernel: []string{out("unregistered from the main kernel")}}, EndingUnknown},
+		"killed long after it re-attached":          {Evidence{CameUp: true, Exit: &Exit{Code: -1, Signal: unix.SIGKILL, Reason: "unregistered from the main kernel (cpu 1 going offline)"}, Kernel: []string{left}}, EndingKilled},
 		"by itself":                                 {Evidence{CameUp: true, Exit: gone(0, "EXIT: unregistered from BPF (done)\n")}, EndingExited},
 		"stall":                                     {Evidence{CameUp: true, Exit: gone(1, "Error: EXIT: runnable task stall (sh[12] failed to run for 30.1s)\n")}, EndingStall},
 		"stall, status 0, log only":                 {Evidence{CameUp: true, Exit: gone(0, ""), Kernel: []string{out("runnable task stall"), rustyOps + ": sh[12] failed to run for 30.1s"}}, EndingStall},
@@ -186,6 +187,27 @@ func TestEndingsOfSwapsAndLosses(t *testing.T) {
 		t.Fatal(err)
 	}
 	if e := <-s.Events(); e.Ending != EndingByUser {
+		t.Errorf("%+v", e)
+	}
+}
+
+// What a scheduler printed of an end before it registered itself anew is not why
+// it ended at last.
+func TestEndingIsNotThatBeforeAReattachment(t *testing.T) {
+	k := newFakeKernel(t)
+	k.scheduler("scx_rusty", "rusty_1.0.0_x", `register
+while :; do sleep 0.02; [ -e $K/again ] && { rm $K/again; echo "EXIT: unregistered from the main kernel (cpu 1 going offline, exiting scheduler)"
+	put state disabled; sleep 0.2; register; }; done`)
+	s := k.switcher(Options{})
+	pid := mustSwitch(t, s, "rusty").InCharge.PID
+	k.put("again", "")
+	if e := <-s.Events(); e.Kind != EventReattached || e.Ending != EndingReattached {
+		t.Fatalf("%+v", e)
+	}
+	if err := unix.Kill(pid, unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if e := <-s.Events(); e.Kind != EventDied || e.Ending != EndingKilled || !strings.Contains(e.Output, "cpu 1 going offline") {
 		t.Errorf("%+v", e)
 	}
 }

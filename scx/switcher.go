@@ -85,7 +85,10 @@ type running struct {
 	// oomKills is the cgroup's count of processes killed for want of memory when
 	// it was started.
 	oomKills uint64
-	counters map[string]uint64 // of the goroutine that watches it
+	// Of the goroutine that watches it: the kernel's counters, and how much it had
+	// printed when it last registered itself anew, of its end before that.
+	counters map[string]uint64
+	reborn   int64
 
 	// Guarded by Switcher.mu.
 	ops      string

@@ -214,6 +214,7 @@ func (s *Switcher) inspect(r *running) (bool, error) {
 	s.mu.Unlock()
 	e.Kernel = r.kmsg.collect()
 	e.Reason = kernelReason(e.Kernel)
+	r.reborn = r.proc.out.written()
 	s.emit(e)
 	return true, nil
 }
@@ -255,7 +256,7 @@ func (s *Switcher) ended(r *running, hung bool) {
 	if reason := known.loaderReason(); hung || reason != "" && !isCleanEnd(reason) || strings.Contains(kernelReason(e.Kernel), " disabled (") {
 		e.Kind = EventEjected
 	}
-	if known.Err = nil; hung && kernelReason(e.Kernel) == "" && (exit.Reason == "" || isCleanEnd(exit.Reason)) {
+	if known.Err = nil; hung && kernelReason(e.Kernel) == "" && (known.loaderReason() == "" || isCleanEnd(known.loaderReason())) {
 		known.Err = errStayed
 	}
 	e.Reason = known.Reason()
@@ -282,10 +283,11 @@ func (r *running) event(kind EventKind) Event {
 // evidence is what is known of r's end, which has come. k is where lines were
 // collected from.
 func (s *Switcher) evidence(r *running, k *kmsg, lines []string) Evidence {
-	exit := r.proc.ending()
+	exit, output := r.proc.ending(), r.proc.out.since(r.reborn)
+	exit.Reason = exitReason(output)
 	config, _ := s.host.kernelConfig()
 	e := Evidence{
-		Ops: cmp.Or(r.entry.Ops, r.ops), Kernel: lines, Output: r.proc.out.text(), NoKernelConfig: config == "",
+		Ops: cmp.Or(r.entry.Ops, r.ops), Kernel: lines, Output: output, NoKernelConfig: config == "",
 		OOMKilled: k.killed(r.proc.PID(), r.proc.group) || s.host.oomKills() > r.oomKills,
 	}
 	if r.proc.PID() != 0 {
