@@ -274,7 +274,7 @@ func TestGapMakesUnsureUntilTheNextState(t *testing.T) {
 }
 
 func TestWhatIfDecidesWithAnotherConfiguration(t *testing.T) {
-	in := newRun(2).record(t, 120)
+	in := newRun(7).record(t, 120)
 	never, err := replayed(t, in, ReplayOptions{Adjust: func(c *policy.Config) { c.MinSwitchInterval = 24 * time.Hour }})
 	if err != nil || never.Different == 0 {
 		t.Errorf("with swaps a day apart: %+v %v", never, err)
