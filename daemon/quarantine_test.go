@@ -394,7 +394,7 @@ func TestOnlyWhatFailedRests(t *testing.T) {
 		"stopped":                   {&scx.SwitchError{Phase: scx.PhaseOpening, Err: context.Canceled, Ending: scx.EndingStopped}, 0, 0},
 		"refused before it started": {&scx.SwitchError{Phase: scx.PhasePreflight, Err: scx.ErrUnusable, Ending: scx.EndingUnusable}, 0, 1},
 		"the old one does not go":   {&scx.SwitchError{Phase: scx.PhaseStopping, Err: scx.ErrTimeout, Ending: scx.EndingTimeout}, 0, 1},
-		"hotplug":                   {&scx.SwitchError{Phase: scx.PhaseOpening, Err: scx.ErrExited, Ending: scx.EndingHotplug}, 0, 1},
+		"hotplug":                   {&scx.SwitchError{Phase: scx.PhaseOpening, Err: scx.ErrExited, Ending: scx.EndingHotplug}, 1, 1},
 		"the return failed too":     {&scx.SwitchError{Phase: scx.PhaseOpening, Err: scx.ErrExited, Ending: scx.EndingLoad, ReturnErr: scx.ErrExited}, 2, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -418,6 +418,24 @@ func TestOnlyWhatFailedRests(t *testing.T) {
 				t.Errorf("%v rest, %d incidents, %v; want %d and %d", list, st.Incidents, err, c.rests, c.kept)
 			}
 		})
+	}
+}
+
+// CPUs come and go, and some schedulers end for it: in charge again at once.
+func TestHotplugIsNobodysFailure(t *testing.T) {
+	c := benchConfig(t)
+	c.MinSwitchInterval = 100 * time.Millisecond
+	b := newBench(t, c).run()
+	b.await("scx_rusty in charge", inCharge("scx_rusty"))
+	time.Sleep(c.MinSwitchInterval)
+	b.hands.set(scx.InCharge{Name: api.EEVDF, Owner: scx.OwnerKernel, Kernel: scx.KernelState{Supported: true, State: scx.StateDisabled, EnableSeq: 1}}, nil)
+	b.hands.events <- scx.Event{
+		Kind: scx.EventEjected, Ending: scx.EndingHotplug, Target: scx.Target{Name: "scx_rusty", Args: []string{"--slice-us-underutil", "20000"}},
+		Reason: "unregistered from the main kernel (cpu 1 going offline, exiting scheduler)",
+	}
+	st := b.await("scx_rusty again", func(st api.Status) bool { return st.Swaps == 2 && st.Scheduler.Name == "scx_rusty" })
+	if st.LastIncident == nil || st.LastIncident.Ending != "hotplug" || len(st.Quarantine) != 0 {
+		t.Errorf("incident %+v, quarantine %v", st.LastIncident, st.Quarantine)
 	}
 }
 

@@ -260,7 +260,8 @@ func (l *loop) miss(out *outcome, now time.Time) {
 		return
 	}
 	switch {
-	case !f.Ending.Failed() || errors.Is(out.err, scx.ErrForeign):
+	case errors.Is(out.err, scx.ErrForeign):
+	case !f.Ending.Failed() && f.Ending != scx.EndingHotplug: // one that never comes up for it would be tried for ever
 	case f.Phase == scx.PhaseStopping: // the old one did not go
 	case f.Phase == scx.PhasePreflight && out.swap.order != nil: // nothing was tried, and whoever ordered it was told why
 	default:
