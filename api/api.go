@@ -70,10 +70,17 @@ type Status struct {
 	LastSwap     *Swap         `json:"last_swap,omitempty"`
 	// Swaps counts scheduler changes that autosa made and the kernel confirmed,
 	// FailedSwaps those that did not come about.
-	Swaps       uint64   `json:"swaps"`
-	FailedSwaps uint64   `json:"failed_swaps"`
-	Samples     uint64   `json:"samples"`
-	Warnings    []string `json:"warnings"`
+	Swaps       uint64 `json:"swaps"`
+	FailedSwaps uint64 `json:"failed_swaps"`
+	Samples     uint64 `json:"samples"`
+	// Quarantine are the schedulers that rest after failures.
+	Quarantine []Quarantine `json:"quarantine"`
+	Veto       *Veto        `json:"veto,omitempty"`
+	// LastIncident is the newest, without output; Incidents counts those of this
+	// daemon's time.
+	Incidents    uint64    `json:"incidents"`
+	LastIncident *Incident `json:"last_incident,omitempty"`
+	Warnings     []string  `json:"warnings"`
 }
 
 // Kernel is what the running kernel is and can do.
@@ -321,6 +328,8 @@ type SwitchRequest struct {
 	// Scheduler is a catalogue name, with or without "scx_", or EEVDF.
 	Scheduler string   `json:"scheduler"`
 	Args      []string `json:"args"`
+	// Force tries it though it is quarantined.
+	Force bool `json:"force,omitempty"`
 	// NoWait asks for an answer as soon as the order is taken.
 	NoWait bool `json:"no_wait,omitempty"`
 }

@@ -9,7 +9,7 @@ const (
 	CodeBadRequest  Code = "bad_request" // the request is malformed or names something unknown
 	CodeNotFound    Code = "not_found"   // no such path
 	CodeForbidden   Code = "forbidden"   // the peer may not do this
-	CodeConflict    Code = "conflict"    // another owner, a swap under way
+	CodeConflict    Code = "conflict"    // another owner, a quarantine, too many at once
 	CodeUnsupported Code = "unsupported" // not possible on this machine
 	CodeFailed      Code = "failed"      // tried and did not succeed
 	CodeUnavailable Code = "unavailable" // shutting down, or too many connections

@@ -63,6 +63,11 @@ type Config struct {
 	StartTimeout time.Duration
 	StopTimeout  time.Duration
 
+	// Backoff is how long a scheduler rests after its first failure; each further
+	// one doubles it, up to MaxBackoff, which is never shorter.
+	Backoff    time.Duration
+	MaxBackoff time.Duration
+
 	Schedulers Schedulers
 	Tracer     Tracer
 	// Arms overrides, class by class, which schedulers are tried in which
@@ -125,6 +130,8 @@ func Default() Config {
 		LogFormat:          LogAuto,
 		StartTimeout:       90 * time.Second,
 		StopTimeout:        5 * time.Second,
+		Backoff:            time.Minute,
+		MaxBackoff:         24 * time.Hour,
 		Tracer: Tracer{
 			Groups: 64, EventsPerSecond: 2000, RingBytes: 256 << 10, WaitThreshold: time.Millisecond, Budget: 0.005,
 		},
@@ -248,6 +255,7 @@ func (l *loader) flags(f *Flags) {
 // crossCheck holds keys against each other once each of them is fine.
 func (l *loader) crossCheck() {
 	l.checkSlots()
+	l.checkBackoff()
 	const window, interval = "aggregation_window_secs", "collection_interval_secs"
 	if l.doubtful[window] || l.doubtful[interval] {
 		return
@@ -257,6 +265,16 @@ func (l *loader) crossCheck() {
 			l.cfg.AggregationWindow.String() + " is shorter than the collection interval of " +
 			l.cfg.CollectionInterval.String() + " (" + l.origin(interval) + ")"})
 	}
+}
+
+// checkBackoff: a rest only grows.
+func (l *loader) checkBackoff() {
+	const first, longest = "quarantine.first_secs", "quarantine.longest_secs"
+	if l.doubtful[first] || l.doubtful[longest] || l.cfg.MaxBackoff >= l.cfg.Backoff {
+		return
+	}
+	l.errs = append(l.errs, &Error{Source: l.origin(longest), Key: longest, Problem: fmt.Sprintf(
+		"the longest rest of %v is shorter than the first of %v (%s of %s)", l.cfg.MaxBackoff, l.cfg.Backoff, first, l.origin(first))})
 }
 
 // checkSlots: a group without a slot cannot be listed.

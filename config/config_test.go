@@ -94,6 +94,10 @@ log_format = "json"
 start_timeout_secs = 20
 stop_timeout_secs = 1.5
 
+[quarantine]
+first_secs = 90
+longest_secs = "2h"
+
 [schedulers]
 dirs = ["/opt/scx", "/usr/libexec"]
 paths = { lavd = "/opt/lavd", scx_rusty = "/opt/rusty" }
@@ -129,6 +133,8 @@ scheduler = "eevdf"
 		LogFormat:          LogJSON,
 		StartTimeout:       20 * time.Second,
 		StopTimeout:        1500 * time.Millisecond,
+		Backoff:            90 * time.Second,
+		MaxBackoff:         2 * time.Hour,
 		Schedulers: Schedulers{
 			Dirs:  []string{"/opt/scx", "/usr/libexec"},
 			Paths: map[string]string{"scx_lavd": "/opt/lavd", "scx_rusty": "/opt/rusty"},
@@ -142,6 +148,17 @@ scheduler = "eevdf"
 	}
 	if diff := cmp.Diff(want, c); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestLongestRestIsNoShorterThanTheFirst(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "config.toml")
+	if err := os.WriteFile(path, []byte("[quarantine]\nfirst_secs = 90\nlongest_secs = 60\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Load(Sources{Environ: []string{"AUTOSA_CONFIG=" + path}})
+	if want := path + ":3: quarantine.longest_secs: the longest rest of 1m0s is shorter than the first of 1m30s (quarantine.first_secs of " + path + ":2)"; err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
 	}
 }
 

@@ -13,6 +13,7 @@ func (c Config) Reloaded(next Config) (live Config, pending []string) {
 	live = c
 	live.MinConfidence, live.MinSwitchInterval, live.AutoSwitch = next.MinConfidence, next.MinSwitchInterval, next.AutoSwitch
 	live.LogLevel, live.Arms = next.LogLevel, next.Arms
+	live.Backoff, live.MaxBackoff = next.Backoff, next.MaxBackoff
 	live.File, live.Warnings = next.File, next.Warnings
 	for _, s := range []struct {
 		key      string

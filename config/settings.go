@@ -130,6 +130,12 @@ var settings = []*setting{
 		key: "stop_timeout_secs",
 		set: duration(func(c *Config) *time.Duration { return &c.StopTimeout }, 100*time.Millisecond, 2*time.Minute),
 	}, {
+		key: "quarantine.first_secs",
+		set: duration(func(c *Config) *time.Duration { return &c.Backoff }, time.Second, 7*24*time.Hour),
+	}, {
+		key: "quarantine.longest_secs",
+		set: duration(func(c *Config) *time.Duration { return &c.MaxBackoff }, time.Second, 7*24*time.Hour),
+	}, {
 		key: "schedulers.dirs", flag: "scheduler-dir", kind: "directory",
 		usage: "directory searched for schedulers before PATH; repeatable",
 		set: func(c *Config, v value) error {

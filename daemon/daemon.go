@@ -36,27 +36,30 @@ const (
 // Daemon is one running autosa. Its exported methods are safe for concurrent
 // use; what they return is the caller's.
 type Daemon struct {
-	opts     Options
-	log      *slog.Logger
-	policy   atomic.Pointer[policy.Config] // never changed once stored
-	lock     *lock
-	source   sampler
-	hands    hands // nil where schedulers cannot be changed
-	list     lister
-	kernel   scx.Kernel
-	store    *store
-	observe  string // why autosa can only observe; empty when it can act
-	status   atomic.Pointer[api.Status]
-	watchers watchers
-	traces   traces
-	orders   chan order
-	holds    chan holdOrder
-	reloads  chan reload
-	tapes    chan *tape
-	phases   chan scx.Progress // steps of the swap under way
-	stop     chan struct{}     // closed once, by the first Stop
-	stopping atomic.Bool
-	ended    chan struct{} // closed when Run has returned
+	opts   Options
+	log    *slog.Logger
+	policy atomic.Pointer[policy.Config] // never changed once stored
+	lock   *lock
+	source sampler
+	hands  hands // nil where schedulers cannot be changed
+	list   lister
+	kernel scx.Kernel
+	store  *store
+	// incidents are what went wrong; safe for concurrent use.
+	incidents *incidents
+	observe   string // why autosa can only observe; empty when it can act
+	status    atomic.Pointer[api.Status]
+	watchers  watchers
+	traces    traces
+	orders    chan order
+	holds     chan holdOrder
+	reloads   chan reload
+	tapes     chan *tape
+	calls     chan func(*loop)  // what others have the loop do, between its events
+	phases    chan scx.Progress // steps of the swap under way
+	stop      chan struct{}     // closed once, by the first Stop
+	stopping  atomic.Bool
+	ended     chan struct{} // closed when Run has returned
 }
 
 // New claims the machine for this daemon, loads the tracer and reads what the
@@ -83,8 +86,9 @@ func New(opts Options) (*Daemon, error) {
 func newDaemon(opts Options, pc policy.Config) *Daemon {
 	d := &Daemon{
 		opts: opts, log: opts.Logger.With("component", "daemon"),
-		store: newStore(opts.Config.StateDir), reloads: make(chan reload),
-		orders: make(chan order), holds: make(chan holdOrder), tapes: make(chan *tape), phases: make(chan scx.Progress, 16), stop: make(chan struct{}), ended: make(chan struct{}),
+		store: newStore(opts.Config.StateDir), incidents: newIncidents(opts.Config.StateDir),
+		orders: make(chan order), holds: make(chan holdOrder), reloads: make(chan reload), tapes: make(chan *tape), calls: make(chan func(*loop)),
+		phases: make(chan scx.Progress, 16), stop: make(chan struct{}), ended: make(chan struct{}),
 	}
 	d.policy.Store(&pc)
 	return d
@@ -202,7 +206,7 @@ func (d *Daemon) first() api.Status {
 		Version: d.opts.Version, PID: os.Getpid(), Mode: api.ModeObserve, ModeReason: d.observe, Since: now, Time: now,
 		Kernel:    api.Kernel{Release: scx.Release(), SchedExt: d.kernel.Supported()},
 		Scheduler: api.InCharge{Name: api.EEVDF, Args: []string{}, Since: now, Owner: api.OwnerKernel},
-		Groups:    []api.Group{}, Warnings: list(d.opts.Config.Warnings),
+		Groups:    []api.Group{}, Quarantine: []api.Quarantine{}, Warnings: list(d.opts.Config.Warnings),
 	}
 	st.Workload.Reasons = list(st.Workload.Reasons)
 	st.Events = api.Events{Worst: []api.WaitEvent{}, WaitedFor: []api.Edge{}, Periods: []api.Period{}}

@@ -65,7 +65,8 @@ type fakeHands struct {
 	onto   func(ctx context.Context, t scx.Target) error // guarded by mu; nil: succeeds
 	calls  []scx.Target                                  // guarded by mu
 	events chan scx.Event
-	closed bool // guarded by mu
+	from   scx.Target // what a swap that fails left
+	closed bool       // guarded by mu
 }
 
 func newFakeHands() *fakeHands {
@@ -82,7 +83,7 @@ func (h *fakeHands) Switch(ctx context.Context, t scx.Target) (scx.Result, error
 	h.mu.Unlock()
 	if onto != nil {
 		if err := onto(ctx, t); err != nil {
-			return scx.Result{}, err
+			return scx.Result{From: h.from}, err
 		}
 	}
 	h.mu.Lock()

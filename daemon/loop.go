@@ -5,6 +5,7 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -27,26 +28,33 @@ const maxWarnings = 8
 // touched from anywhere else.
 type loop struct {
 	*Daemon
-	engine  *engine.Engine
-	config  config.Config // in force: as the daemon began, with what was reloaded
-	clock   *engine.Clock
-	rec     recorder
-	manual  *policy.Order
-	whyNot  map[string]string // usable schedulers; nil until first looked for
-	failed  []policy.Failure  // since the last decision
-	last    time.Time         // end of the last swap or attempt
-	skip    int               // samples still to be kept from the classifier
-	swap    *swap             // the one under way
-	waiting []order           // orders that came during a swap
-	held    []*held           // holds in force, in the order of their beginning
-	holdID  uint64            // the newest hold's
-	st      api.Status        // what is published next
+	engine *engine.Engine
+	config config.Config // in force: as the daemon began, with what was reloaded
+	clock  *engine.Clock
+	rec    recorder
+	manual *policy.Order
+	whyNot map[string]string // usable schedulers; nil until first looked for
+	// versions are the schedulers', as last seen.
+	versions map[string]string
+	failed   []policy.Failure     // since the last decision
+	forgive  []string             // schedulers whose failures are to be forgotten
+	veto     *policy.Veto         // SysRq-S, until an order
+	ring     []api.IncidentSample // the last samples in brief
+	last     time.Time            // end of the last swap or attempt
+	skip     int                  // samples still to be kept from the classifier
+	swap     *swap                // the one under way
+	waiting  []order              // orders that came during a swap
+	held     []*held              // holds in force, in the order of their beginning
+	holdID   uint64               // the newest hold's
+	st       api.Status           // what is published next
 
 	// What runs beside the loop, and reports to it.
 	beside  sync.WaitGroup
 	swapped chan outcome
-	found   chan map[string]string
+	found   chan shelved
 	looking bool
+	// quarantine is the file of policy's rests.
+	quarantine *quarantine
 	// troubles are conditions that last, by what they are about, so that each
 	// is logged when it begins and when it ends and not at every tick.
 	troubles map[string]string
@@ -55,10 +63,14 @@ type loop struct {
 func newLoop(d *Daemon) *loop {
 	return &loop{
 		Daemon: d, engine: engine.New(d.opts.Config.AggregationWindow, *d.policy.Load()), config: d.opts.Config, clock: engine.NewClock(time.Now()), st: d.Status(),
-		swapped: make(chan outcome, 1), found: make(chan map[string]string, 1),
-		troubles: make(map[string]string),
+		swapped: make(chan outcome, 1), found: make(chan shelved, 1),
+		troubles: make(map[string]string), versions: make(map[string]string), quarantine: newQuarantine(d.opts.Config.StateDir),
 	}
 }
+
+// shelved is what a look found: the installed schedulers, why each cannot be
+// used, and their versions.
+type shelved struct{ whyNot, versions map[string]string }
 
 // run is the loop. When ctx ends it waits for what runs beside it, answers the
 // orders it took, and returns.
@@ -96,7 +108,10 @@ func (l *loop) run(ctx context.Context) {
 		case out := <-l.swapped:
 			l.finish(ctx, out)
 		case m := <-l.found:
-			l.whyNot, l.looking = m, false
+			l.whyNot, l.looking = m.whyNot, false
+			maps.Copy(l.versions, m.versions)
+		case f := <-l.calls:
+			f(l)
 		case e, ok := <-events:
 			if !ok {
 				events = nil
@@ -121,6 +136,10 @@ func (l *loop) restore() {
 		l.log.Info("the operator's choice from before holds", "scheduler", m.Scheduler, "args", m.Args)
 	}
 	l.restoreHolds(p.Holds, time.Now())
+	l.restoreQuarantine()
+	if err := l.incidents.load(time.Now()); err != nil {
+		l.warn(err.Error())
+	}
 }
 
 // save keeps the operator's choice and the holds for after a restart. A directory that cannot
@@ -142,16 +161,19 @@ func (l *loop) look(ctx context.Context) {
 	}
 	l.looking = true
 	l.beside.Go(func() {
-		why := make(map[string]string)
+		m := shelved{make(map[string]string), make(map[string]string)}
 		for _, e := range l.list.List(ctx) {
 			switch {
 			case e.Usable:
-				why[e.Name] = ""
+				m.whyNot[e.Name] = ""
 			case e.Installed:
-				why[e.Name] = e.WhyNot
+				m.whyNot[e.Name] = e.WhyNot
+			}
+			if e.Installed && e.Name != api.EEVDF {
+				m.versions[e.Name] = versionOf(e)
 			}
 		}
-		l.found <- why // room for one, and one looks at a time
+		l.found <- m // room for one, and one looks at a time
 	})
 }
 
@@ -182,7 +204,10 @@ func (l *loop) modeReason() string {
 
 // tick takes one sample through the whole way.
 func (l *loop) tick(ctx context.Context, now time.Time) {
-	l.clock.Tick(now)
+	before := l.clock.Offset()
+	if l.clock.Tick(now); l.clock.Offset() != before {
+		l.clockSet()
+	}
 	l.expire(now)
 	s, err := l.source.Collect(now)
 	l.trouble("collector", err)
@@ -207,6 +232,10 @@ func (l *loop) sample(now time.Time, s *workload.Sample) {
 	l.st.Samples++
 	l.st.Waits, l.st.PSI, l.st.Events = apiWaits(s), apiPSI(s.PSI), apiEvents(&s.Events)
 	l.st.Tracer = apiTracer(s, residentBytes())
+	l.ring = append(l.ring[max(0, len(l.ring)+1-incidentSamples):], api.IncidentSample{
+		Time: now, Scheduler: l.st.Scheduler.Name, Class: l.st.Workload.Class,
+		SwitchesPerSecond: float64(s.Host.Switches) / s.CoveredTime().Seconds(), WaitP99Seconds: l.st.Waits.RunQueueP99Seconds,
+	})
 	if l.swap != nil || l.skip > 0 {
 		if l.swap == nil {
 			l.skip--
@@ -298,7 +327,7 @@ func (l *loop) consult(now time.Time, manual *policy.Order, whyNot map[string]st
 	}
 	in := policy.Input{
 		Now: l.clock.Steady(now), WhyNot: whyNot, Manual: manual, LastSwap: l.clock.Steady(l.last), Failures: l.failed,
-		Holds: l.policyHolds(),
+		Holds: l.policyHolds(), Versions: l.restVersions(), Forgive: l.forgive,
 		InCharge: policy.InCharge{
 			Arm:   policy.Arm{Scheduler: l.st.Scheduler.Name, Args: l.st.Scheduler.Args},
 			Owner: policy.Owner(l.st.Scheduler.Owner),
@@ -307,9 +336,17 @@ func (l *loop) consult(now time.Time, manual *policy.Order, whyNot map[string]st
 	for i := range in.Failures {
 		in.Failures[i].At = l.clock.Steady(in.Failures[i].At)
 	}
+	if l.veto != nil {
+		in.Veto = &policy.Veto{Arm: l.veto.Arm, Since: l.clock.Steady(l.veto.Since)}
+	}
 	dec := l.engine.Decide(mode, in)
 	l.recordDecision(mode, in, &dec)
-	l.failed = nil
+	l.failed, l.forgive = nil, nil
+	if l.swap == nil {
+		l.tried()
+	} else {
+		l.saveQuarantine()
+	}
 	dec.Time = now
 	return dec
 }
@@ -342,6 +379,10 @@ func (l *loop) note(dec *policy.Decision) {
 func (l *loop) emit(now time.Time) {
 	l.st.Time, l.st.Mode, l.st.ModeReason = now, l.mode(), l.modeReason()
 	st := l.st
+	st.Quarantine = l.resting(now)
+	if l.veto != nil {
+		st.Veto = &api.Veto{Since: l.veto.Since, Scheduler: l.veto.Arm.Scheduler}
+	}
 	st.Holds = l.apiHolds()
 	st.Warnings = list(l.st.Warnings)
 	for _, what := range sortedKeys(l.troubles) {
@@ -388,7 +429,7 @@ func (l *loop) end() {
 	for {
 		select {
 		case out := <-l.swapped:
-			l.answerSwap(&out, api.Swap{}, stopping)
+			l.lastOutcome(&out, stopping)
 			continue
 		case o := <-l.orders:
 			l.answer(&o, reply{err: stopping})
@@ -402,8 +443,11 @@ func (l *loop) end() {
 	}
 	select {
 	case out := <-l.swapped:
-		l.answerSwap(&out, api.Swap{}, stopping)
+		l.lastOutcome(&out, stopping)
 	default:
+	}
+	if len(l.failed) > 0 {
+		l.consult(time.Now(), l.manual, l.whyNot) // what failed is remembered
 	}
 	for i := range l.waiting {
 		l.answer(&l.waiting[i], reply{err: stopping})

@@ -60,6 +60,7 @@ func policyConfig(c config.Config) (policy.Config, error) {
 	pc := policy.DefaultConfig()
 	pc.MinConfidence = c.MinConfidence
 	pc.MinSwitchInterval = c.MinSwitchInterval
+	pc.Backoff, pc.MaxBackoff = c.Backoff, c.MaxBackoff
 	pc.MinClassAge = min(pc.MinClassAge, c.AggregationWindow)
 	for name, arms := range c.Arms {
 		class, err := workload.ParseClass(name)

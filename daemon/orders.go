@@ -19,6 +19,9 @@ import (
 type order struct {
 	// manual is the arm to hold; nil to give the choice back to autosa.
 	manual *policy.Arm
+	// version is the arm's, force that it is tried though it is quarantined.
+	version string
+	force   bool
 	// noWait: the answer is not the outcome but that the order was taken.
 	noWait bool
 	// reply gets exactly one answer; it has room for it.
@@ -53,7 +56,7 @@ func (d *Daemon) Switch(ctx context.Context, req api.SwitchRequest) (api.SwitchR
 	if e.Name == api.EEVDF && len(req.Args) > 0 {
 		return api.SwitchResult{}, apiError(api.CodeBadRequest, "%s is the kernel's own scheduler and takes no arguments", api.EEVDF)
 	}
-	return d.order(ctx, order{manual: &policy.Arm{Scheduler: e.Name, Args: req.Args}, noWait: req.NoWait})
+	return d.order(ctx, order{manual: &policy.Arm{Scheduler: e.Name, Args: req.Args}, version: versionOf(e), force: req.Force, noWait: req.NoWait})
 }
 
 // Auto withdraws the operator's choice. What is in charge stays until the next

@@ -56,29 +56,42 @@ func (s *store) load(now time.Time) (persisted, error) {
 	if err == nil {
 		return p, nil
 	}
-	aside := fmt.Sprintf("%s.damaged-%s", s.path, now.UTC().Format("20060102T150405Z"))
-	if renameErr := os.Rename(s.path, aside); renameErr != nil {
-		return persisted{Version: stateVersion}, fmt.Errorf("read state %s: %w (and it could not be kept aside: %w)", s.path, err, renameErr)
-	}
-	return persisted{Version: stateVersion}, fmt.Errorf("read state %s: %w; it was kept as %s and a new one is begun", s.path, err, aside)
+	return persisted{Version: stateVersion}, keepAside("state", s.path, now, err)
 }
 
-func decodeState(r io.Reader) (persisted, error) {
+// keepAside renames a file that cannot be understood, and says so.
+func keepAside(what, path string, now time.Time, err error) error {
+	aside := fmt.Sprintf("%s.damaged-%s", path, now.UTC().Format("20060102T150405Z"))
+	if renameErr := os.Rename(path, aside); renameErr != nil {
+		return fmt.Errorf("read %s %s: %w (and it could not be kept aside: %w)", what, path, err, renameErr)
+	}
+	return fmt.Errorf("read %s %s: %w; it was kept as %s and a new one is begun", what, path, err, aside)
+}
+
+// decodeBounded reads the one JSON value, of known fields, that a file is.
+func decodeBounded(r io.Reader, into any) error {
 	b, err := io.ReadAll(io.LimitReader(r, maxStateBytes+1))
 	if err != nil {
-		return persisted{}, err
+		return err
 	}
 	if len(b) > maxStateBytes {
-		return persisted{}, fmt.Errorf("longer than %d bytes", maxStateBytes)
+		return fmt.Errorf("longer than %d bytes", maxStateBytes)
 	}
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()
-	var p persisted
-	if err := d.Decode(&p); err != nil {
-		return persisted{}, err
+	if err := d.Decode(into); err != nil {
+		return err
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return persisted{}, errors.New("data after the end of the state")
+		return errors.New("data after its end")
+	}
+	return nil
+}
+
+func decodeState(r io.Reader) (persisted, error) {
+	var p persisted
+	if err := decodeBounded(r, &p); err != nil {
+		return persisted{}, err
 	}
 	if p.Version != stateVersion {
 		return persisted{}, fmt.Errorf("format version %d, this autosa writes %d", p.Version, stateVersion)
@@ -93,25 +106,30 @@ func decodeState(r io.Reader) (persisted, error) {
 // new content is there, never half of one.
 func (s *store) save(p persisted) error {
 	p.Version = stateVersion
-	b, err := json.MarshalIndent(p, "", "  ")
+	return replaceFile("state", s.path, 0o644, p)
+}
+
+// replaceFile writes v as JSON in one step.
+func replaceFile(what, path string, mode fs.FileMode, v any) error {
+	b, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
-		return fmt.Errorf("encode state: %w", err)
+		return fmt.Errorf("encode %s: %w", what, err)
 	}
-	if err := os.MkdirAll(filepath.Dir(s.path), 0o755); err != nil {
-		return fmt.Errorf("create state directory: %w", err)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return fmt.Errorf("create %s directory: %w", what, err)
 	}
-	tmp, err := os.CreateTemp(filepath.Dir(s.path), ".state-*")
+	tmp, err := os.CreateTemp(filepath.Dir(path), ".state-*")
 	if err != nil {
-		return fmt.Errorf("write state: %w", err)
+		return fmt.Errorf("write %s: %w", what, err)
 	}
 	defer os.Remove(tmp.Name()) // fails, as it should, once renamed
 	_, err = tmp.Write(append(b, '\n'))
-	err = errors.Join(err, tmp.Chmod(0o644), tmp.Sync(), tmp.Close())
+	err = errors.Join(err, tmp.Chmod(mode), tmp.Sync(), tmp.Close())
 	if err == nil {
-		err = os.Rename(tmp.Name(), s.path)
+		err = os.Rename(tmp.Name(), path)
 	}
 	if err != nil {
-		return fmt.Errorf("write state: %w", err)
+		return fmt.Errorf("write %s: %w", what, err)
 	}
 	return nil
 }

@@ -27,6 +27,8 @@ type swap struct {
 	// order is the operator's order behind it; nil for one of auto's, and for
 	// one that a restart took up again.
 	order *order
+	// cancel gives it up.
+	cancel context.CancelFunc
 }
 
 // outcome is how a swap ended, on its way back to the loop.
@@ -57,6 +59,7 @@ func (l *loop) take(ctx context.Context, o order) {
 			l.manual = nil
 			l.save()
 		}
+		l.veto = nil
 		l.emit(now)
 		l.answer(&o, reply{})
 		return
@@ -66,8 +69,15 @@ func (l *loop) take(ctx context.Context, o order) {
 	whyNot := map[string]string{}
 	maps.Copy(whyNot, l.whyNot)
 	whyNot[o.manual.Scheduler] = ""
+	if o.version != "" {
+		l.versions[o.manual.Scheduler] = o.version
+	}
 	dec := l.consult(now, &policy.Order{Arm: *o.manual, Since: now}, whyNot)
+	refusal := l.refuse(*o.manual, now)
 	switch {
+	case dec.Action == policy.ActionSwap && refusal != nil && !o.force:
+		l.emit(now)
+		l.answer(&o, reply{err: refusal})
 	case dec.Action == policy.ActionSwap:
 		l.note(&dec)
 		l.begin(ctx, &dec, &o)
@@ -104,6 +114,7 @@ func (l *loop) answer(o *order, r reply) {
 
 // choose makes an arm the operator's choice.
 func (l *loop) choose(a policy.Arm, now time.Time) {
+	l.veto = nil
 	l.manual = &policy.Order{Arm: a, Since: now}
 	l.save()
 }
@@ -115,6 +126,8 @@ func (l *loop) begin(ctx context.Context, dec *policy.Decision, o *order) {
 		decision: *dec, from: l.st.Scheduler.Name, began: now, order: o,
 		progress: api.SwapProgress{To: dec.Arm.Scheduler, Args: list(dec.Arm.Args), Phase: "beginning", Since: now},
 	}
+	ctx, s.cancel = context.WithCancel(ctx)
+	l.try(dec.Arm)
 	l.swap = s
 	target := scx.Target{Name: dec.Arm.Scheduler, Args: dec.Arm.Args}
 	l.beside.Go(func() {
@@ -136,6 +149,7 @@ func (l *loop) progress(p scx.Progress) {
 // to whoever ordered it. Then it is the next waiting order's turn.
 func (l *loop) finish(ctx context.Context, out outcome) {
 	now := time.Now()
+	out.swap.cancel()
 	l.swap, l.last, l.skip = nil, now, 1
 	l.truth()
 	rec := out.record(l.st, now)
@@ -145,14 +159,18 @@ func (l *loop) finish(ctx context.Context, out outcome) {
 		l.st.Swaps++
 		l.log.Info("swapped", "from", rec.From, "to", rec.To, "cause", rec.Cause, "ops", rec.Ops, "enable_seq", rec.EnableSeq,
 			"gap", seconds(rec.GapSeconds), "total", seconds(rec.TotalSeconds))
+		l.tried()
 		if out.swap.order != nil {
 			l.choose(out.swap.decision.Arm, now)
 		}
 	} else {
 		l.st.FailedSwaps++
 		l.warn(fmt.Sprintf("swap %s → %s: %s", rec.From, rec.To, rec.Error))
-		if !errors.Is(out.err, scx.ErrForeign) && ctx.Err() == nil {
-			l.failed = append(l.failed, policy.Failure{Arm: out.swap.decision.Arm, At: now, Reason: brief(out.err)})
+		if ctx.Err() == nil {
+			l.miss(&out, now)
+		}
+		if len(l.failed) == 0 {
+			l.tried() // else once the next decision has noted it
 		}
 	}
 	l.emit(now)
@@ -209,9 +227,83 @@ func (l *loop) event(e scx.Event) {
 		return
 	}
 	l.warn(fmt.Sprintf("%s %s: %s; %s is in charge", e.Target.Name, e.Kind, e.Reason, l.st.Scheduler.Name))
-	l.failed = append(l.failed, policy.Failure{Arm: policy.Arm{Scheduler: e.Target.Name, Args: e.Target.Args}, At: now, Reason: e.Reason})
-	l.last = now
+	arm := policy.Arm{Scheduler: e.Target.Name, Args: e.Target.Args}
+	if e.Ending.Failed() {
+		l.fail(policy.Failure{Arm: arm, Version: e.Version, At: now, Reason: e.Reason})
+	}
+	if e.Ending == scx.EndingSysRq {
+		l.vetoed(arm, now)
+	}
+	if e.Ending != scx.EndingHotplug { // to be started anew at once
+		l.last = now
+	}
+	in := api.Incident{
+		Scheduler: e.Target.Name, Args: e.Target.Args, Version: e.Version, Path: e.Path, Ending: string(e.Ending), Reason: e.Reason,
+		KernelLog: e.Kernel, Counters: e.Counters, Output: e.Output,
+	}
+	if e.Exit != nil {
+		in.Exit = e.Exit.String()
+	}
+	l.incident(in)
 	l.emit(now)
+}
+
+// miss takes a swap that did not come about into policy's memory and among the
+// incidents.
+func (l *loop) miss(out *outcome, now time.Time) {
+	arm := out.swap.decision.Arm
+	var f *scx.SwitchError
+	if !errors.As(out.err, &f) {
+		if !errors.Is(out.err, scx.ErrForeign) {
+			l.fail(policy.Failure{Arm: arm, At: now, Reason: brief(out.err)})
+		}
+		return
+	}
+	switch {
+	case errors.Is(out.err, scx.ErrForeign):
+	case !f.Ending.Failed() && f.Ending != scx.EndingHotplug: // one that never comes up for it would be tried for ever
+	case f.Phase == scx.PhaseStopping: // the old one did not go
+	case f.Phase == scx.PhasePreflight && out.swap.order != nil: // nothing was tried, and whoever ordered it was told why
+	default:
+		l.fail(policy.Failure{Arm: arm, Version: f.Version, At: now, Reason: brief(out.err)})
+	}
+	if f.ReturnErr != nil && !errors.Is(f.ReturnErr, scx.ErrForeign) {
+		from := out.result.From
+		l.fail(policy.Failure{Arm: policy.Arm{Scheduler: from.Name, Args: from.Args}, At: now, Reason: "it was to come back: " + f.ReturnErr.Error()})
+	}
+	if f.Ending == scx.EndingSysRq {
+		l.vetoed(arm, now)
+	}
+	if f.Ending == scx.EndingStopped {
+		return
+	}
+	in := api.Incident{
+		Scheduler: arm.Scheduler, Args: arm.Args, Version: f.Version, Path: f.Path, Ending: string(f.Ending), Reason: f.Error(),
+		Phase: string(f.Phase), GapSeconds: f.Gap.Seconds(), KernelLog: f.Kernel, Output: f.Output,
+	}
+	if f.Exit != nil {
+		in.Exit = f.Exit.String()
+	}
+	l.incident(in)
+}
+
+// vetoed takes the operator's SysRq-S for what it is: no scheduler, also not the
+// one that is on its way.
+func (l *loop) vetoed(arm policy.Arm, now time.Time) {
+	l.veto = &policy.Veto{Arm: arm, Since: now}
+	l.log.Warn("SysRq-S: nothing is started until `autosa auto` or `autosa switch`", "taken out", arm.Scheduler)
+	if l.swap != nil {
+		l.swap.cancel()
+	}
+}
+
+// lastOutcome takes that of a swap that the daemon's end cut short.
+func (l *loop) lastOutcome(out *outcome, stopping error) {
+	out.swap.cancel()
+	l.answerSwap(out, api.Swap{}, stopping)
+	if l.swap = nil; len(l.failed) == 0 {
+		l.tried() // it was not the scheduler's fault
+	}
 }
 
 // brief is an error for the middle of a sentence.

@@ -11,6 +11,7 @@
 package engine
 
 import (
+	"slices"
 	"time"
 
 	"autosa/classifier"
@@ -46,6 +47,18 @@ func (e *Engine) Observe(at time.Time, s *workload.Sample) []workload.Classifica
 // Configure decides with another configuration from now on, which must be valid.
 // What the engine remembers stays.
 func (e *Engine) Configure(config policy.Config) { e.config = config }
+
+// Recall makes the engine remember rests from before its time. It is called
+// before the first decision.
+func (e *Engine) Recall(rests []policy.Rest) { e.memory.Resting = slices.Clone(rests) }
+
+// Resting returns what the engine remembers of failed arms.
+func (e *Engine) Resting() []policy.Rest { return slices.Clone(e.memory.Resting) }
+
+// RestOf returns the rest that an arm takes at now; nil when it takes none.
+func (e *Engine) RestOf(a policy.Arm, version string, now time.Time) *policy.Rest {
+	return e.memory.RestOf(a, version, now)
+}
 
 // Host is the newest classification of the machine, without its reasons; it is
 // zero before the first sample.

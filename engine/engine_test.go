@@ -102,11 +102,21 @@ func (r *run) tick(n int) {
 	d := r.engine.Decide(r.mode, r.in)
 	r.put(WireInput(time.Hour, r.mode, r.in), WireDecision(&d))
 	r.decided = append(r.decided, d)
-	r.in.Failures = nil
+	r.in.Failures, r.in.Forgive, r.in.Veto = nil, nil, nil
+	switch r.IntN(30) {
+	case 0:
+		r.in.Versions = map[string]string{"scx_lavd": "1.\xfe", "scx_rusty": "1.\xfe"}
+	case 1:
+		r.in.Versions = nil
+	case 2:
+		r.in.Forgive = []string{"scx_rusty", "scx_lavd"}
+	case 3:
+		r.in.Veto = &policy.Veto{Arm: policy.Arm{Scheduler: "scx_lavd"}, Since: r.now}
+	}
 	if d.Action == policy.ActionSwap {
 		r.in.LastSwap = r.now
 		if r.IntN(4) == 0 {
-			r.in.Failures = []policy.Failure{{Arm: d.Arm, At: r.now, Reason: "it \xfe exited"}}
+			r.in.Failures = []policy.Failure{{Arm: d.Arm, Version: []string{"", "1.\xfe"}[r.IntN(2)], At: r.now, Reason: "it \xfe exited"}}
 		} else {
 			r.in.InCharge = policy.InCharge{Arm: d.Arm, Owner: policy.OwnerAutosa}
 		}
@@ -264,7 +274,7 @@ func TestGapMakesUnsureUntilTheNextState(t *testing.T) {
 }
 
 func TestWhatIfDecidesWithAnotherConfiguration(t *testing.T) {
-	in := newRun(2).record(t, 120)
+	in := newRun(7).record(t, 120)
 	never, err := replayed(t, in, ReplayOptions{Adjust: func(c *policy.Config) { c.MinSwitchInterval = 24 * time.Hour }})
 	if err != nil || never.Different == 0 {
 		t.Errorf("with swaps a day apart: %+v %v", never, err)

@@ -90,7 +90,10 @@ func Restore(s *recording.State) (*Engine, error) {
 	}
 	e.memory = policy.State{
 		Resting: each(s.Resting, func(r recording.Rest) policy.Rest {
-			return policy.Rest{Arm: policyArm(r.Arm), Failures: r.Failures, At: recording.TimeOf(r.At), Reason: string(r.Reason), Until: recording.TimeOf(r.Until)}
+			return policy.Rest{
+				Arm: policyArm(r.Arm), Version: string(r.Version), Failures: r.Failures, At: recording.TimeOf(r.At), Reason: string(r.Reason),
+				Until: recording.TimeOf(r.Until),
+			}
 		}),
 		Choice: policy.Choice{Arm: policyArm(s.Choice.Arm), Since: recording.TimeOf(s.Choice.Since)},
 	}
@@ -104,20 +107,19 @@ func WireInput(offset time.Duration, mode policy.Mode, in policy.Input) *recordi
 		At: recording.Nanos(in.Now), Offset: int64(offset), Mode: string(mode),
 		InCharge: WireArm(in.InCharge.Arm), Owner: string(in.InCharge.Owner), LastSwap: recording.Nanos(in.LastSwap),
 		Failures: each(in.Failures, func(f policy.Failure) recording.Failure {
-			return recording.Failure{Arm: WireArm(f.Arm), At: recording.Nanos(f.At), Reason: recording.Text(f.Reason)}
+			return recording.Failure{Arm: WireArm(f.Arm), Version: recording.Text(f.Version), At: recording.Nanos(f.At), Reason: recording.Text(f.Reason)}
 		}),
 	}
 	for _, h := range in.Holds {
 		out.Holds = append(out.Holds, recording.Hold{Reason: recording.Text(h.Reason), Since: recording.Nanos(h.Since), Until: recording.Nanos(h.Until)})
 	}
-	if in.WhyNot != nil {
-		out.WhyNot = make(map[string]recording.Text, len(in.WhyNot))
-		for name, why := range in.WhyNot {
-			out.WhyNot[name] = recording.Text(why)
-		}
-	}
+	out.WhyNot, out.Versions = values[recording.Text](in.WhyNot), values[recording.Text](in.Versions)
+	out.Forgive = each(in.Forgive, text)
 	if in.Manual != nil {
 		out.Manual = &recording.Order{Arm: WireArm(in.Manual.Arm), Since: recording.Nanos(in.Manual.Since)}
+	}
+	if in.Veto != nil {
+		out.Veto = &recording.Order{Arm: WireArm(in.Veto.Arm), Since: recording.Nanos(in.Veto.Since)}
 	}
 	return out
 }
@@ -129,20 +131,19 @@ func policyInput(in *recording.Input) (policy.Mode, policy.Input) {
 		InCharge: policy.InCharge{Arm: policyArm(in.InCharge), Owner: policy.Owner(in.Owner)},
 		LastSwap: recording.TimeOf(in.LastSwap),
 		Failures: each(in.Failures, func(f recording.Failure) policy.Failure {
-			return policy.Failure{Arm: policyArm(f.Arm), At: recording.TimeOf(f.At), Reason: string(f.Reason)}
+			return policy.Failure{Arm: policyArm(f.Arm), Version: string(f.Version), At: recording.TimeOf(f.At), Reason: string(f.Reason)}
 		}),
+		WhyNot: values[string](in.WhyNot), Versions: values[string](in.Versions),
+		Forgive: each(in.Forgive, func(t recording.Text) string { return string(t) }),
 	}
 	for _, h := range in.Holds {
 		out.Holds = append(out.Holds, policy.Hold{Reason: string(h.Reason), Since: recording.TimeOf(h.Since), Until: recording.TimeOf(h.Until)})
 	}
-	if in.WhyNot != nil {
-		out.WhyNot = make(map[string]string, len(in.WhyNot))
-		for name, why := range in.WhyNot {
-			out.WhyNot[name] = string(why)
-		}
-	}
 	if in.Manual != nil {
 		out.Manual = &policy.Order{Arm: policyArm(in.Manual.Arm), Since: recording.TimeOf(in.Manual.Since)}
+	}
+	if in.Veto != nil {
+		out.Veto = &policy.Veto{Arm: policyArm(in.Veto.Arm), Since: recording.TimeOf(in.Veto.Since)}
 	}
 	return policy.Mode(in.Mode), out
 }
@@ -170,7 +171,8 @@ func policyArm(a recording.Arm) policy.Arm {
 
 func wireRest(r policy.Rest) recording.Rest {
 	return recording.Rest{
-		Arm: WireArm(r.Arm), Failures: r.Failures, At: recording.Nanos(r.At), Until: recording.Nanos(r.Until), Reason: recording.Text(r.Reason),
+		Arm: WireArm(r.Arm), Version: recording.Text(r.Version), Failures: r.Failures, At: recording.Nanos(r.At), Until: recording.Nanos(r.Until),
+		Reason: recording.Text(r.Reason),
 	}
 }
 
@@ -208,6 +210,18 @@ func probabilities(l recording.List[recording.Float]) (workload.Probabilities, e
 }
 
 func text(s string) recording.Text { return recording.Text(s) }
+
+// values is a map with its values in another type of text; nil stays nil.
+func values[B, A ~string](in map[string]A) map[string]B {
+	if in == nil {
+		return nil
+	}
+	out := make(map[string]B, len(in))
+	for k, v := range in {
+		out[k] = B(v)
+	}
+	return out
+}
 
 // each maps a list; nil stays nil.
 func each[A, B any](in []A, f func(A) B) []B {

@@ -13,6 +13,8 @@ const maxResting = 64
 // Rest is the rest that an arm takes after it failed.
 type Rest struct {
 	Arm Arm
+	// Version of the scheduler is the one that failed.
+	Version string
 	// Failures counts those in a row.
 	Failures int
 	// At and Reason are those of the last failure.
@@ -22,21 +24,24 @@ type Rest struct {
 	Until time.Time
 }
 
+// Is reports whether r is the rest of that arm in that version.
+func (r Rest) Is(a Arm, version string) bool { return r.Version == version && r.Arm.Equal(a) }
+
 // note returns resting with the failures of in added, and without the arm that
 // has proved itself since: it has been in charge for as long as its last rest.
 func note(cfg Config, resting []Rest, in Input) []Rest {
-	resting = slices.Clone(resting)
+	resting = slices.DeleteFunc(slices.Clone(resting), func(r Rest) bool { return slices.Contains(in.Forgive, r.Arm.Scheduler) })
 	for _, f := range in.Failures {
 		if f.Arm.Scheduler == EEVDF {
 			continue // nothing to rest from: it is what remains
 		}
-		i := slices.IndexFunc(resting, func(r Rest) bool { return r.Arm.Equal(f.Arm) })
+		i := slices.IndexFunc(resting, func(r Rest) bool { return r.Is(f.Arm, f.Version) })
 		if i < 0 {
 			if len(resting) == maxResting {
 				resting = slices.Delete(resting, 0, 1)
 			}
 			i = len(resting)
-			resting = append(resting, Rest{Arm: f.Arm.clone()})
+			resting = append(resting, Rest{Arm: f.Arm.clone(), Version: f.Version})
 		}
 		r := &resting[i]
 		if r.Failures > 0 && !f.At.After(r.At) {
@@ -47,7 +52,7 @@ func note(cfg Config, resting []Rest, in Input) []Rest {
 		r.Until = f.At.Add(rest(cfg, r.Failures))
 	}
 	return slices.DeleteFunc(resting, func(r Rest) bool {
-		return in.InCharge.Owner == OwnerAutosa && r.Arm.Equal(in.InCharge.Arm) &&
+		return in.InCharge.Owner == OwnerAutosa && r.Is(in.InCharge.Arm, in.Versions[in.InCharge.Arm.Scheduler]) &&
 			in.LastSwap.After(r.At) && in.Now.Sub(in.LastSwap) >= rest(cfg, r.Failures)
 	})
 }
@@ -61,10 +66,11 @@ func rest(cfg Config, failures int) time.Duration {
 	return min(d, cfg.MaxBackoff)
 }
 
-// resting returns the rest that arm takes at now, nil when it takes none.
-func (s State) resting(a Arm, now time.Time) *Rest {
+// RestOf returns the rest that arm, in that version of its scheduler, takes at
+// now; nil when it takes none.
+func (s State) RestOf(a Arm, version string, now time.Time) *Rest {
 	for i := range s.Resting {
-		if r := &s.Resting[i]; r.Arm.Equal(a) && now.Before(r.Until) {
+		if r := &s.Resting[i]; r.Is(a, version) && now.Before(r.Until) {
 			return r
 		}
 	}

@@ -18,7 +18,8 @@ import (
 // scheduler is in charge, in ModeObserve, or towards an arm that is not usable
 // or is in charge already. Without an order it is decided only in ModeAuto, with
 // no hold in force, at or above the minimum confidence, for work that lasts, outside the minimum
-// interval, and towards an arm that is not resting after a failure.
+// interval, and towards an arm that is not resting after a failure; and never
+// while a veto is in force.
 //
 // What has to be sure, and has to last, is that the arm is the right one:
 // where the table gives several classes the same arm, their probabilities add
@@ -36,6 +37,7 @@ func Decide(cfg Config, st State, in Input) (Decision, State) {
 	}
 	switch {
 	case d.foreign():
+	case d.veto():
 	case d.manual():
 	default:
 		d.auto()
@@ -62,7 +64,7 @@ func (d *decider) choose(before Choice) Choice {
 // last EEVDF.
 func (d *decider) pick(c workload.Class) Arm {
 	for _, a := range d.cfg.Table[c] {
-		if d.unusable(a) == "" && d.st.resting(a, d.in.Now) == nil {
+		if d.unusable(a) == "" && d.resting(a) == nil {
 			return a
 		}
 	}
@@ -90,6 +92,7 @@ type decider struct {
 	out Decision
 	// waiting is the arm that auto would put in charge and may not yet.
 	waiting *Arm
+	vetoed  bool
 }
 
 func (d *decider) because(format string, args ...any) {
@@ -120,6 +123,22 @@ func (d *decider) foreign() bool {
 	return true
 }
 
+// veto keeps everything as it is after SysRq-S: whoever presses it wants no
+// scheduler now. A later order outranks it.
+func (d *decider) veto() bool {
+	v := d.in.Veto
+	if v == nil || d.in.Manual != nil && d.in.Manual.Since.After(v.Since) {
+		return false
+	}
+	d.vetoed, d.out.Manual = true, d.in.Manual != nil
+	d.because("SysRq-S took %s out %s ago: nothing is started until the operator says so", v.Arm.Scheduler, seconds(d.in.Now.Sub(v.Since)))
+	d.would("`autosa auto`, or `autosa switch`")
+	return true
+}
+
+// resting returns the rest that a takes now, nil when it takes none.
+func (d *decider) resting(a Arm) *Rest { return d.st.RestOf(a, d.in.Versions[a.Scheduler], d.in.Now) }
+
 // manual follows the operator's order, at once and whatever the workload. An
 // order that cannot be followed now is not replaced by another choice.
 func (d *decider) manual() bool {
@@ -144,7 +163,7 @@ func (d *decider) manual() bool {
 		return true
 	}
 	// An order given after the failure is a wish to try again.
-	if r := d.st.resting(m.Arm, d.in.Now); r != nil && !m.Since.After(r.At) {
+	if r := d.resting(m.Arm); r != nil && !m.Since.After(r.At) {
 		d.because("%s", d.restText(r))
 		d.would("%s, when the rest is over, or a new order", in(r.Until.Sub(d.in.Now)))
 		return true
@@ -211,7 +230,7 @@ func (d *decider) explainChoice(want Arm) {
 		if why := d.unusable(a); why != "" {
 			d.because("%s is the choice for %s and cannot be used: %s", a, c, why)
 			d.would("%s becoming usable", a.Scheduler)
-		} else if r := d.st.resting(a, d.in.Now); r != nil {
+		} else if r := d.resting(a); r != nil {
 			d.because("%s is the choice for %s; %s", a, c, d.restText(r))
 			d.would("%s, when its rest is over", in(r.Until.Sub(d.in.Now)))
 		}
@@ -295,12 +314,14 @@ func (d *decider) whyNot(a Arm) string {
 	if why := d.unusable(a); why != "" {
 		return why
 	}
-	if r := d.st.resting(a, d.in.Now); r != nil {
+	if r := d.resting(a); r != nil {
 		return d.restText(r)
 	}
 	switch {
 	case d.in.InCharge.Owner == OwnerForeign:
 		return "a foreign scheduler is in charge"
+	case d.vetoed:
+		return "vetoed by SysRq-S"
 	case d.out.Manual:
 		return "the operator ordered " + d.in.Manual.Arm.String()
 	case d.out.Action != ActionKeep && a.Equal(d.in.InCharge.Arm):

@@ -329,7 +329,7 @@ func TestRestsDoubleAndAreForgiven(t *testing.T) {
 	in := Input{Now: t0, Host: host(workload.Compute, 0.9), InCharge: onEEVDF(), WhyNot: allUsable()}
 	var st State
 	want := time.Minute
-	for range 10 {
+	for range 13 { // up to a day
 		before := st
 		in.Failures = []Failure{{Arm: rusty, At: in.Now, Reason: "did not attach"}}
 		_, st = Decide(cfg, st, in)

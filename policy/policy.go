@@ -56,7 +56,7 @@ const (
 	DefaultMinSwitchInterval = 300 * time.Second
 	DefaultMinClassAge       = 5 * time.Second
 	DefaultBackoff           = time.Minute
-	DefaultMaxBackoff        = time.Hour
+	DefaultMaxBackoff        = 24 * time.Hour
 )
 
 // Config is what the operator configured. Start from [DefaultConfig].
@@ -130,6 +130,14 @@ type Order struct {
 	Since time.Time
 }
 
+// Veto is the operator's word, given to the kernel by SysRq-S, that no scheduler
+// shall be in charge. It holds until an order later than it, or its withdrawal.
+type Veto struct {
+	// Arm was taken out.
+	Arm   Arm
+	Since time.Time
+}
+
 // Hold keeps auto from changing anything while somebody measures, presents or
 // plays.
 type Hold struct {
@@ -149,9 +157,11 @@ type InCharge struct {
 // Failure is one attempt to put an arm in charge that did not come about, or an
 // arm that was in charge and went down by itself.
 type Failure struct {
-	Arm    Arm
-	At     time.Time
-	Reason string
+	Arm Arm
+	// Version is the scheduler's; empty where it is not known.
+	Version string
+	At      time.Time
+	Reason  string
 }
 
 // Input is what is the case now. All its times are of the clock that Now is of.
@@ -175,6 +185,14 @@ type Input struct {
 	// Failures are those since the last decision. One that is given again
 	// counts once.
 	Failures []Failure
+	// Versions are those of the schedulers at hand: what failed in one version
+	// does not rest in another. Only those of schedulers that failed are needed.
+	Versions map[string]string
+	// Forgive names schedulers whose failures so far, in any version and with any
+	// arguments, are to be forgotten.
+	Forgive []string
+	// Veto is in force; nil when there is none.
+	Veto *Veto
 }
 
 // State is what policy remembers from one decision to the next. The zero value

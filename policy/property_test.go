@@ -83,7 +83,16 @@ func (w world) input() Input {
 		in.Holds = append(in.Holds, h)
 	}
 	for range w.IntN(3) {
-		in.Failures = append(in.Failures, Failure{w.arm(), w.time(), "went down"})
+		in.Failures = append(in.Failures, Failure{Arm: w.arm(), Version: []string{"", "1.0"}[w.IntN(2)], At: w.time(), Reason: "went down"})
+	}
+	if w.IntN(2) == 0 {
+		in.Versions = map[string]string{"scx_lavd": "1.0", "scx_rusty": "1.1"}
+	}
+	if w.IntN(8) == 0 {
+		in.Forgive = []string{w.arm().Scheduler}
+	}
+	if w.IntN(8) == 0 {
+		in.Veto = &Veto{w.arm(), w.time()}
 	}
 	return in
 }
@@ -146,13 +155,22 @@ func check(t *testing.T, cfg Config, before State, in Input, d Decision, after S
 			bad("acts on idleness")
 		case slices.ContainsFunc(in.Holds, func(h Hold) bool { return h.Until.IsZero() || h.Until.After(in.Now) }):
 			bad("acts while it is held")
-		case after.resting(d.Arm, in.Now) != nil:
+		case after.RestOf(d.Arm, in.Versions[d.Arm.Scheduler], in.Now) != nil:
 			bad("acts towards an arm that rests")
 		}
 		for _, f := range in.Failures {
-			if f.Arm.Equal(d.Arm) && in.Now.Sub(f.At) < cfg.Backoff && d.Arm.Scheduler != EEVDF {
+			if f.Arm.Equal(d.Arm) && f.Version == in.Versions[d.Arm.Scheduler] && in.Now.Sub(f.At) < cfg.Backoff && d.Arm.Scheduler != EEVDF {
 				bad("acts towards an arm that just failed")
 			}
+		}
+	}
+	vetoed := in.Veto != nil && (in.Manual == nil || !in.Manual.Since.After(in.Veto.Since))
+	if vetoed && d.Action != ActionKeep {
+		bad("acts against the veto")
+	}
+	for _, r := range after.Resting {
+		if slices.Contains(in.Forgive, r.Arm.Scheduler) && !slices.ContainsFunc(in.Failures, func(f Failure) bool { return r.Is(f.Arm, f.Version) }) {
+			bad("remembers what was to be forgotten")
 		}
 	}
 	if m := in.Manual; m != nil {
@@ -164,7 +182,7 @@ func check(t *testing.T, cfg Config, before State, in Input, d Decision, after S
 		}
 		why, known := in.WhyNot[m.Arm.Scheduler]
 		free := in.InCharge.Owner != OwnerForeign && cfg.Mode != ModeObserve &&
-			(m.Arm.Scheduler == EEVDF || known && why == "") && after.resting(m.Arm, in.Now) == nil
+			(m.Arm.Scheduler == EEVDF || known && why == "") && after.RestOf(m.Arm, in.Versions[m.Arm.Scheduler], in.Now) == nil && !vetoed
 		if free && !d.Arm.Equal(m.Arm) {
 			bad("nothing is in the way of the order")
 		}
@@ -230,7 +248,7 @@ func TestAutoKeepsSwapsApartOverARun(t *testing.T) {
 			last, in.LastSwap = in.Now, in.Now
 			swaps++
 			if w.IntN(3) == 0 {
-				in.Failures = []Failure{{d.Arm, in.Now, "did not attach"}}
+				in.Failures = []Failure{{Arm: d.Arm, At: in.Now, Reason: "did not attach"}}
 				in.InCharge = onEEVDF()
 			} else if in.InCharge = running(d.Arm); d.Arm.Scheduler == EEVDF {
 				in.InCharge = onEEVDF()

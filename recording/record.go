@@ -175,6 +175,7 @@ type Track struct {
 // Rest is an arm that rests after failures.
 type Rest struct {
 	Arm      Arm   `json:"arm"`
+	Version  Text  `json:"version,omitempty"`
 	Failures int   `json:"failures"`
 	At       int64 `json:"at"`
 	Until    int64 `json:"until"`
@@ -212,6 +213,11 @@ type Input struct {
 	LastSwap int64           `json:"last_swap"`
 	Failures List[Failure]   `json:"failures"`
 	Holds    []Hold          `json:"holds,omitempty"`
+	// Versions are of schedulers that failed, Forgive names those whose failures
+	// were to be forgotten.
+	Versions map[string]Text `json:"versions,omitempty"`
+	Forgive  List[Text]      `json:"forgive,omitempty"`
+	Veto     *Order          `json:"veto,omitempty"`
 }
 
 // Hold kept policy from changing anything; Until is 0 where it had no end of its own.
@@ -221,7 +227,7 @@ type Hold struct {
 	Until  int64 `json:"until"`
 }
 
-// Order is the operator's choice.
+// Order is the operator's choice, or veto.
 type Order struct {
 	Arm   Arm   `json:"arm"`
 	Since int64 `json:"since"`
@@ -229,9 +235,10 @@ type Order struct {
 
 // Failure is an arm that did not come up or went down.
 type Failure struct {
-	Arm    Arm   `json:"arm"`
-	At     int64 `json:"at"`
-	Reason Text  `json:"reason"`
+	Arm     Arm   `json:"arm"`
+	Version Text  `json:"version,omitempty"`
+	At      int64 `json:"at"`
+	Reason  Text  `json:"reason"`
 }
 
 // Decision is what policy said to the input before it.

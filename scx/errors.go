@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 )
 
 // Errors that callers branch on. They are wrapped; test with [errors.Is].
@@ -75,6 +76,8 @@ type UnusableError struct {
 	Scheduler string
 	Why       string
 	Remedy    string
+
+	kernelConfig bool // for want of the kernel's configuration
 }
 
 func (e *UnusableError) Error() string {
@@ -97,6 +100,10 @@ type SwitchError struct {
 	Phase Phase
 	// Err is the cause.
 	Err error
+	// Ending is what the cause comes to.
+	Ending Ending
+	// Version and Path are the new scheduler's; empty where it was not found.
+	Version, Path string
 	// Exit is how the new scheduler's process ended; nil if it never started.
 	Exit *Exit
 	// Output is the end of what the new scheduler printed, colours removed.
@@ -105,8 +112,13 @@ type SwitchError struct {
 	// scheduler's own account of the kernel's exit information. Empty if it said
 	// nothing, or if the log may not be read.
 	KernelReason string
+	// Kernel are sched_ext's lines of the kernel's log during the swap.
+	Kernel []string
 	// InCharge is what the kernel said was in charge after all was done.
 	InCharge InCharge
+	// Gap is how long no scheduler was loaded before the previous one was back; 0
+	// where it was not out of charge, or did not come back.
+	Gap time.Duration
 	// Returned is true when the scheduler that was in charge before is so again
 	// (or still).
 	Returned bool

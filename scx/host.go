@@ -115,6 +115,31 @@ func (h Host) isolated() string {
 	return s
 }
 
+// oomKills is how many processes of this one's cgroup, and of those below it, the
+// kernel has killed for want of memory; 0 where it does not count them.
+func (h Host) oomKills() uint64 {
+	root, err := h.Cgroup2()
+	if err != nil {
+		return 0
+	}
+	b, err := os.ReadFile(filepath.Join(h.proc(), "self/cgroup"))
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(b)) {
+		path, ok := strings.CutPrefix(strings.TrimSpace(line), "0::")
+		if !ok {
+			continue
+		}
+		events, err := os.ReadFile(filepath.Join(root, path, "memory.events"))
+		if err != nil {
+			return 0 // the root has none
+		}
+		return parseEvents(string(events))["oom_kill"]
+	}
+	return 0
+}
+
 // kernelConfig returns the path of the readable kernel configuration among those
 // that libbpf tries; empty if there is none. An error says why one that exists
 // cannot be read.
@@ -184,7 +209,7 @@ func (h Host) refuses(e Entry) error {
 			if err != nil {
 				why += ": " + err.Error()
 			}
-			return &UnusableError{Scheduler: e.Name, Why: why, Remedy: "provide /boot/config-" + Release() + " or load the module configs for /proc/config.gz"}
+			return &UnusableError{Scheduler: e.Name, Why: why, Remedy: "provide /boot/config-" + Release() + " or load the module configs for /proc/config.gz", kernelConfig: true}
 		}
 	}
 	return nil

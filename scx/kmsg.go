@@ -4,6 +4,9 @@ package scx
 
 import (
 	"errors"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -20,6 +23,8 @@ const (
 // nil *kmsg, where the log may not be read, says nothing.
 type kmsg struct {
 	fd int
+	// victims are the processes that were killed for want of memory meanwhile.
+	victims []int
 }
 
 // openKmsg starts at the log's end. It is opened without permission to wait.
@@ -59,6 +64,9 @@ func (k *kmsg) collect() []string {
 		if err != nil || n == 0 {
 			break // EAGAIN: no more
 		}
+		if pid, ok := oomVictim(string(buf[:n])); ok && len(k.victims) < kmsgKept {
+			k.victims = append(k.victims, pid)
+		}
 		line, ok := parseKmsg(string(buf[:n]))
 		if ok && len(lines) < kmsgKept && size+len(line) <= kmsgBytes {
 			lines = append(lines, line)
@@ -66,6 +74,27 @@ func (k *kmsg) collect() []string {
 		}
 	}
 	return lines
+}
+
+// killed reports whether one of pids was killed for want of memory, as far as
+// the log was collected.
+func (k *kmsg) killed(pids ...int) bool {
+	return k != nil && slices.ContainsFunc(k.victims, func(pid int) bool { return slices.Contains(pids, pid) })
+}
+
+// oomLine is the kernel's news of a process killed for want of memory, of the
+// machine or of a cgroup, see __oom_kill_process() in mm/oom_kill.c.
+var oomLine = regexp.MustCompile(`^[^;]*;(?:Memory cgroup out|Out) of memory[^:\n]*: Killed process (\d+) `)
+
+// oomVictim reads the PID out of such a record. It is that of the machine's own
+// PID namespace.
+func oomVictim(record string) (pid int, ok bool) {
+	m := oomLine.FindStringSubmatch(record)
+	if m == nil {
+		return 0, false
+	}
+	pid, err := strconv.Atoi(m[1])
+	return pid, err == nil && pid > 0
 }
 
 // parseKmsg takes sched_ext's text out of a record "PRIORITY,SEQ,TIME,FLAGS;TEXT";

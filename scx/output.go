@@ -21,16 +21,18 @@ const (
 type output struct {
 	log *slog.Logger
 
-	mu   sync.Mutex
-	tail []byte // guarded by mu; at most 2*tailBytes, of which the end counts
-	line []byte // guarded by mu; a line not yet ended
-	cut  bool   // guarded by mu; the current line was forwarded up to its bound
+	mu    sync.Mutex
+	total int64  // guarded by mu; bytes written so far
+	tail  []byte // guarded by mu; at most 2*tailBytes, of which the end counts
+	line  []byte // guarded by mu; a line not yet ended
+	cut   bool   // guarded by mu; the current line was forwarded up to its bound
 }
 
 func (o *output) Write(p []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	n := len(p)
+	o.total += int64(n)
 	if over := n - tailBytes; over > 0 {
 		o.tail = append(o.tail[:0], p[over:]...)
 	} else {
@@ -74,10 +76,21 @@ func (o *output) close() {
 }
 
 // text returns the last tailBytes of the output without colours.
-func (o *output) text() string {
+func (o *output) text() string { return o.since(0) }
+
+// written is how much was printed so far.
+func (o *output) written() int64 {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return stripEscapes(string(o.tail[max(0, len(o.tail)-tailBytes):]))
+	return o.total
+}
+
+// since is text, without what was printed before a mark that written returned.
+func (o *output) since(mark int64) string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	kept := min(int64(len(o.tail)), tailBytes, o.total-mark)
+	return stripEscapes(string(o.tail[int64(len(o.tail))-kept:]))
 }
 
 // stripEscapes removes terminal escape sequences and other control characters

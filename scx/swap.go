@@ -253,7 +253,7 @@ func (s *Switcher) spawn(ctx context.Context, t Target, e Entry, state string) (
 	if err != nil {
 		return nil, err
 	}
-	r := &running{target: t, entry: e, proc: p, held: state != noGate}
+	r := &running{target: t, entry: e, proc: p, held: state != noGate, oomKills: s.host.oomKills()}
 	s.left.starting(r)
 	return r, nil
 }
@@ -373,7 +373,8 @@ func pollEvery(state State, elapsed time.Duration, up time.Time) time.Duration {
 // fail ends a swap that did not come about: next is retired, and the old
 // scheduler started again if it was stopped.
 func (w *swap) fail(ctx context.Context, res Result, next *running, cause error) (Result, error) {
-	failed := &SwitchError{Target: w.target, Phase: w.phase, Err: cause}
+	failed := &SwitchError{Target: w.target, Phase: w.phase, Err: cause, Version: w.entry.Version, Path: w.entry.Path}
+	known := Evidence{Err: cause}
 	if next != nil {
 		if err := w.retire(next, errors.Is(cause, ErrForeign)); err != nil {
 			failed.Err = errors.Join(cause, err)
@@ -387,17 +388,28 @@ func (w *swap) fail(ctx context.Context, res Result, next *running, cause error)
 			failed.KernelReason = exit.Reason
 		}
 	}
-	if said := kernelReason(w.kmsg.collect()); said != "" {
+	failed.Kernel = w.kmsg.collect()
+	if said := kernelReason(failed.Kernel); said != "" {
 		failed.KernelReason = said
 	}
+	if next != nil {
+		known = w.evidence(next, w.kmsg, failed.Kernel)
+		known.Err = cause
+	}
+	failed.Ending = known.Ending()
 	foreign := errors.Is(cause, ErrForeign)
 	switch {
 	case !w.stopped:
 		// Not touched, or it could not be stopped: nothing to return to.
 		failed.Returned = w.old != nil && w.old.proc.alive()
+	case failed.Ending == EndingSysRq:
+		// The operator wants no scheduler: neither the new one nor the old.
 	case ctx.Err() == nil && !foreign:
-		failed.ReturnErr = w.goBack(ctx)
-		failed.Returned = failed.ReturnErr == nil
+		var up time.Time
+		up, failed.ReturnErr = w.goBack(ctx)
+		if failed.Returned = failed.ReturnErr == nil; failed.Returned && !w.gone.IsZero() {
+			failed.Gap = up.Sub(w.gone)
+		}
 	}
 	in, err := w.InCharge()
 	if err != nil {
@@ -412,26 +424,26 @@ func (w *swap) fail(ctx context.Context, res Result, next *running, cause error)
 	return res, failed
 }
 
-// goBack starts the old scheduler again.
-func (w *swap) goBack(ctx context.Context) error {
+// goBack starts the old scheduler again. up is when the kernel first said enabled.
+func (w *swap) goBack(ctx context.Context) (up time.Time, err error) {
 	w.enter(PhaseReturning)
 	old := w.old.target
 	w.log.Warn("returning to the previous scheduler", "scheduler", old.Name, "args", old.Args)
 	e, err := w.opt.Catalogue.Lookup(ctx, old.Name)
 	if err != nil {
-		return err
+		return up, err
 	}
 	if !e.Usable {
-		return &UnusableError{Scheduler: e.Name, Why: e.WhyNot, Remedy: e.Remedy}
+		return up, &UnusableError{Scheduler: e.Name, Why: e.WhyNot, Remedy: e.Remedy}
 	}
 	again, err := w.spawn(ctx, old, e, noGate)
 	if err != nil {
-		return err
+		return up, err
 	}
-	if _, err := w.bring(ctx, again, PhaseReturning, PhaseReturning); err != nil {
-		return errors.Join(err, w.retire(again, errors.Is(err, ErrForeign)))
+	if up, err = w.bring(ctx, again, PhaseReturning, PhaseReturning); err != nil {
+		return up, errors.Join(err, w.retire(again, errors.Is(err, ErrForeign)))
 	}
-	return nil
+	return up, nil
 }
 
 // retire stops a scheduler that did not come up. outrun says that another

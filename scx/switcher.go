@@ -82,6 +82,13 @@ type running struct {
 	entry  Entry
 	proc   *process
 	kmsg   *kmsg // its own reading position; closed when it has ended
+	// oomKills is the cgroup's count of processes killed for want of memory when
+	// it was started.
+	oomKills uint64
+	// Of the goroutine that watches it: the kernel's counters, and how much it had
+	// printed when it last registered itself anew, of its end before that.
+	counters map[string]uint64
+	reborn   int64
 
 	// Guarded by Switcher.mu.
 	ops      string

@@ -120,12 +120,21 @@ type Event struct {
 	Target Target
 	Ops    string
 	PID    int
+	// Version and Path are the scheduler's.
+	Version, Path string
+	// Ending is why.
+	Ending Ending
 	// Exit is how its process ended; nil for EventReattached.
 	Exit *Exit
 	// Reason is the kernel's, or else the scheduler's, account of it in one line.
 	Reason string
 	// Output is the end of what it printed, colours removed.
 	Output string
+	// Kernel are sched_ext's lines of the kernel's log about it.
+	Kernel []string
+	// Counters are the kernel's event counters for it when they were last read,
+	// some seconds before at most; nil where there are none.
+	Counters map[string]uint64
 	// InCharge is what the kernel said right after.
 	InCharge InCharge
 }

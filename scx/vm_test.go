@@ -253,14 +253,15 @@ func TestVMKilledSchedulerIsReportedAndTheKernelIsBackOnEEVDF(t *testing.T) {
 		kill func(pid int)
 		kind EventKind
 		text string
+		end  Ending
 	}{
-		{"SIGKILL", func(pid int) { _ = unix.Kill(pid, unix.SIGKILL) }, EventDied, "SIGKILL"},
-		{"SIGTERM by somebody else", func(pid int) { _ = unix.Kill(pid, unix.SIGTERM) }, EventDied, "status 0"},
+		{"SIGKILL", func(pid int) { _ = unix.Kill(pid, unix.SIGKILL) }, EventDied, "SIGKILL", EndingKilled},
+		{"SIGTERM by somebody else", func(pid int) { _ = unix.Kill(pid, unix.SIGTERM) }, EventDied, "status 0", EndingByUser},
 		{"SysRq-S", func(int) {
 			if out, err := exec.Command("sh", "-c", "echo S > /proc/sysrq-trigger").CombinedOutput(); err != nil {
 				t.Fatalf("%v: %s", err, out)
 			}
-		}, EventEjected, "sysrq"},
+		}, EventEjected, "sysrq", EndingSysRq},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			res := to(t, s, "scx_rusty")
@@ -268,7 +269,7 @@ func TestVMKilledSchedulerIsReportedAndTheKernelIsBackOnEEVDF(t *testing.T) {
 			select {
 			case e := <-s.Events():
 				t.Logf("%s %s: %s; %v", e.Target.Name, e.Kind, e.Reason, e.Exit)
-				if e.Kind != c.kind || e.Target.Name != "scx_rusty" || !strings.Contains(strings.ToLower(e.Reason+e.Exit.String()), strings.ToLower(c.text)) {
+				if e.Kind != c.kind || e.Ending != c.end || e.Target.Name != "scx_rusty" || !strings.Contains(strings.ToLower(e.Reason+e.Exit.String()), strings.ToLower(c.text)) {
 					t.Errorf("got %+v", e)
 				}
 				if e.InCharge.Owner != OwnerKernel {

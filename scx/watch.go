@@ -3,7 +3,9 @@
 package scx
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -17,6 +19,9 @@ const (
 	watchEvery = 500 * time.Millisecond
 	// settleTime bounds the wait for the kernel's last words after a death.
 	settleTime = 5 * time.Second
+	// countEvery is how often its event counters are read: the kernel drops them
+	// with the scheduler, and sums them over all CPUs for each reading.
+	countEvery = 5 * time.Second
 )
 
 // stop ends a scheduler of ours: SIGTERM, after StopTimeout SIGKILL, then the
@@ -152,8 +157,9 @@ func (s *Switcher) watch(r *running) {
 	defer r.kmsg.close()
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
-	var lost time.Time // since when it has not been in charge
-	hung := false      // it was killed because it stayed
+	var counted time.Time // when the kernel's counters were last read
+	var lost time.Time    // since when it has not been in charge
+	hung := false         // it was killed because it stayed
 	for {
 		select {
 		case <-r.proc.done:
@@ -165,6 +171,12 @@ func (s *Switcher) watch(r *running) {
 				s.log.Warn("cannot see whether the scheduler is in charge", "scheduler", r.target.Name, "err", err)
 			case in:
 				lost = time.Time{}
+				if now.Sub(counted) > countEvery {
+					counted = now
+					if events, err := s.kernel.Events(); err == nil && len(events) > 0 {
+						r.counters = events
+					}
+				}
 			case lost.IsZero():
 				lost = now
 			case hung && now.Sub(lost) > s.opt.ReadyTimeout+killTimeout:
@@ -197,9 +209,12 @@ func (s *Switcher) inspect(r *running) (bool, error) {
 		return true, nil
 	}
 	r.seq, r.ops = ks.EnableSeq, ks.Ops
-	e := Event{Time: time.Now(), Kind: EventReattached, Target: r.target, Ops: ks.Ops, PID: r.proc.PID(), InCharge: s.attribute(ks)}
+	e := r.event(EventReattached)
+	e.Ending, e.Ops, e.InCharge = EndingReattached, ks.Ops, s.attribute(ks)
 	s.mu.Unlock()
-	e.Reason = kernelReason(r.kmsg.collect())
+	e.Kernel = r.kmsg.collect()
+	e.Reason = kernelReason(e.Kernel)
+	r.reborn = r.proc.out.written()
 	s.emit(e)
 	return true, nil
 }
@@ -230,37 +245,55 @@ func (s *Switcher) ended(r *running, hung bool) {
 	look.Stop()
 	s.forget(r)
 	exit := r.proc.ending()
-	e := Event{
-		Time: time.Now(), Kind: EventDied, Target: r.target, Ops: r.ops, PID: r.proc.PID(),
-		Exit: &exit, Output: r.proc.out.text(),
+	e := r.event(EventDied)
+	e.Exit, e.Output, e.Kernel, e.Counters = &exit, r.proc.out.text(), r.kmsg.collect(), r.counters
+	known := s.evidence(r, r.kmsg, e.Kernel)
+	known.CameUp = true
+	if hung { // its end was autosa's doing: the kernel's word says why it was out of charge, or nothing does
+		known.Err = ErrTimeout
 	}
-	said := kernelReason(r.kmsg.collect())
-	ejection := exit.Reason
-	if isCleanEnd(ejection) {
-		ejection = ""
-	}
-	if hung || ejection != "" || strings.Contains(said, " disabled (") {
+	e.Ending = known.Ending()
+	if reason := known.loaderReason(); hung || reason != "" && !isCleanEnd(reason) || strings.Contains(kernelReason(e.Kernel), " disabled (") {
 		e.Kind = EventEjected
 	}
-	// The scheduler has the exit information in full; the log is brief.
-	switch {
-	case ejection != "":
-		e.Reason = oneLine(ejection)
-	case said != "":
-		e.Reason = said
-	case hung:
-		e.Reason = "taken out by the kernel, and its process stayed until it was killed"
-	default:
-		e.Reason = exit.String()
+	if known.Err = nil; hung && kernelReason(e.Kernel) == "" && (known.loaderReason() == "" || isCleanEnd(known.loaderReason())) {
+		known.Err = errStayed
 	}
+	e.Reason = known.Reason()
 	in, err := s.InCharge()
 	if err != nil {
 		s.log.Warn("cannot see what is in charge", "err", err)
 	}
 	in.Unsettled = false // with this event
 	e.InCharge = in
-	s.log.Warn("scheduler lost", "scheduler", r.target.Name, "kind", e.Kind, "exit", exit.String(), "reason", e.Reason, "in_charge", in.Name)
+	s.log.Warn("scheduler lost", "scheduler", r.target.Name, "kind", e.Kind, "ending", string(e.Ending), "exit", exit.String(), "reason", e.Reason, "in_charge", in.Name)
 	s.emit(e)
+}
+
+// errStayed is why a scheduler was killed that was in charge no longer.
+var errStayed = errors.New("taken out by the kernel, and its process stayed until it was killed")
+
+// event begins an event about r.
+func (r *running) event(kind EventKind) Event {
+	return Event{
+		Time: time.Now(), Kind: kind, Target: r.target, Ops: r.ops, PID: r.proc.PID(), Version: r.entry.Version, Path: r.entry.Path,
+	}
+}
+
+// evidence is what is known of r's end, which has come. k is where lines were
+// collected from.
+func (s *Switcher) evidence(r *running, k *kmsg, lines []string) Evidence {
+	exit, output := r.proc.ending(), r.proc.out.since(r.reborn)
+	exit.Reason = exitReason(output)
+	config, _ := s.host.kernelConfig()
+	e := Evidence{
+		Ops: cmp.Or(r.entry.Ops, r.ops), Kernel: lines, Output: output, NoKernelConfig: config == "",
+		OOMKilled: k.killed(r.proc.PID(), r.proc.group) || s.host.oomKills() > r.oomKills,
+	}
+	if r.proc.PID() != 0 {
+		e.Exit = &exit
+	}
+	return e
 }
 
 // emit delivers an event.

@@ -170,6 +170,22 @@ func (f *fake) Watch(ctx context.Context) <-chan api.Status {
 
 func (f *fake) Schedulers(context.Context) ([]api.Scheduler, error) { return nil, nil }
 
+func (f *fake) Incidents(context.Context) ([]api.Incident, error) { return nil, nil }
+
+func (f *fake) Incident(_ context.Context, id uint64) (api.Incident, error) {
+	if id != 3 {
+		return api.Incident{}, &api.Error{Code: api.CodeNotFound, Message: "there is none"}
+	}
+	return api.Incident{ID: id, Output: "dump"}, nil
+}
+
+func (f *fake) Quarantine(context.Context) ([]api.Quarantine, error) { return nil, nil }
+
+func (f *fake) ClearQuarantine(_ context.Context, scheduler string, all bool) (api.QuarantineCleared, error) {
+	f.orders.Store("clear", fmt.Sprintf("%q %v", scheduler, all))
+	return api.QuarantineCleared{Cleared: 2, Left: []api.Quarantine{}}, nil
+}
+
 func (f *fake) Switch(ctx context.Context, req api.SwitchRequest) (api.SwitchResult, error) {
 	f.orders.Store("switch", req)
 	if f.switchTo != nil {
@@ -285,6 +301,10 @@ func raw(t *testing.T, socket, request string) (int, string, http.Header) {
 
 func post(path, body string) string {
 	return fmt.Sprintf("POST %s HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s", path, len(body), body)
+}
+
+func del(path string) string {
+	return "DELETE " + path + " HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 }
 
 func get(path string) string {

@@ -90,7 +90,7 @@ func TestAnyoneReadsTheHostAndOnlyOperatorsReadTasksAndGiveOrders(t *testing.T) 
 func TestEveryOrderAndEveryLookAtTasksIsForOperators(t *testing.T) {
 	for _, r := range routes {
 		want := map[string]permission{"GET": anyone, "POST": operators, "DELETE": operators}[r.method]
-		if r.path == api.PathTrace || r.path == api.PathTasks || r.path == api.PathRecord {
+		if r.path == api.PathIncident || r.path == api.PathTrace || r.path == api.PathTasks || r.path == api.PathRecord {
 			want = operators
 		}
 		if r.permission != want {

@@ -26,12 +26,21 @@ const (
 	operators                   // root, the daemon's own user, the operator group
 )
 
-// route is one endpoint. Its handler returns the answer's body, or nil when it
+// route is one endpoint, or where its path ends with a slash, all one word below
+// it. Its handler returns the answer's body, or nil when it
 // has written the answer itself.
 type route struct {
 	method, path string
 	permission   permission
 	handle       func(s *Server, w http.ResponseWriter, r *http.Request) (any, error)
+}
+
+func (rt *route) serves(path string) bool {
+	if !strings.HasSuffix(rt.path, "/") {
+		return path == rt.path
+	}
+	word, ok := strings.CutPrefix(path, rt.path)
+	return ok && word != "" && !strings.Contains(word, "/")
 }
 
 var routes = []route{
@@ -45,6 +54,10 @@ var routes = []route{
 	{http.MethodDelete, api.PathHold, operators, (*Server).release},
 	{http.MethodPost, api.PathStop, operators, (*Server).stop},
 	{http.MethodGet, api.PathRecord, operators, (*Server).record},
+	{http.MethodGet, api.PathIncidents, anyone, (*Server).incidentList},
+	{http.MethodGet, api.PathIncident, operators, (*Server).incident}, // its output names tasks
+	{http.MethodGet, api.PathQuarantine, anyone, (*Server).quarantine},
+	{http.MethodDelete, api.PathQuarantine, operators, (*Server).clearQuarantine},
 }
 
 func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
@@ -116,7 +129,7 @@ func (s *Server) find(w http.ResponseWriter, r *http.Request) (*route, error) {
 	var allow []string
 	for i := range routes {
 		rt := &routes[i]
-		if rt.path != r.URL.Path {
+		if !rt.serves(r.URL.Path) {
 			continue
 		}
 		if rt.method == r.Method {

@@ -47,6 +47,7 @@ type Backend interface {
 	Release(ctx context.Context, id uint64) ([]api.Hold, error)
 	Stop(ctx context.Context) (api.Stopping, error)
 	Recorder
+	Incidents
 }
 
 // Options are a server's settings. Backend and Logger are required.

@@ -54,6 +54,16 @@ func TestWrongRequestsAreRefusedWithTheirReason(t *testing.T) {
 		{"NUL", post("/v1/switch", `{"scheduler":"rusty","args":["a\u0000b"]}`), 400, "NUL"},
 		{"large body", post("/v1/switch", `{"scheduler":"`+strings.Repeat("x", 70<<10)+`"}`), 413, "larger than 65536 bytes"},
 		{"body of an order without one", post("/v1/stop", `{"now":true}`), 400, `unknown field "now"`},
+		{"an incident that is not", get("/v1/incidents/4"), 404, "there is none"},
+		{"no incident's number", get("/v1/incidents/x"), 400, `"x" is not an incident's number`},
+		{"below an incident", get("/v1/incidents/3/output"), 404, "no such path"},
+		{"no number at all", get("/v1/incidents/"), 404, "no such path"},
+		{"query for incidents", get("/v1/incidents?all=1"), 400, "takes no query parameters"},
+		{"clears nothing", del("/v1/quarantine"), 400, "which scheduler?"},
+		{"clears one and all", del("/v1/quarantine?scheduler=x&all=1"), 400, "not both"},
+		{"clears all, doubtfully", del("/v1/quarantine?all=yes"), 400, `all is 1, not "yes"`},
+		{"clears by another word", del("/v1/quarantine?name=x"), 400, `unknown query parameter "name"`},
+		{"wrong method for the quarantine", post("/v1/quarantine", ""), 405, "/v1/quarantine takes GET, DELETE, not POST"},
 		{"garbage for an order without a body", post("/v1/auto", `x`), 400, "body: "},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -113,6 +123,21 @@ func TestOrdersReachTheBackendAsSent(t *testing.T) {
 		if _, ok := backend.orders.Load(name); !ok {
 			t.Errorf("%s did not arrive", name)
 		}
+	}
+	if in, err := c.Incident(t.Context(), 3); err != nil || in.ID != 3 || in.Output != "dump" {
+		t.Errorf("incident: %+v, %v", in, err)
+	}
+	for name, want := range map[string]string{"scx_x&all=1": `"scx_x&all=1" false`, "": `"" true`} {
+		done, err := c.ClearQuarantine(t.Context(), name)
+		if got, _ := backend.orders.Load("clear"); err != nil || done.Cleared != 2 || got != want {
+			t.Errorf("clear %q arrived as %v: %+v, %v", name, got, done, err)
+		}
+	}
+	if list, err := c.Incidents(t.Context()); err != nil || list == nil {
+		t.Errorf("no incidents arrive as %v, %v; want []", list, err)
+	}
+	if list, err := c.Quarantine(t.Context()); err != nil || list == nil {
+		t.Errorf("no quarantine arrives as %v, %v; want []", list, err)
 	}
 	if list, err := c.Schedulers(t.Context()); err != nil || list == nil {
 		t.Errorf("an empty list arrives as %v, %v; want []", list, err)

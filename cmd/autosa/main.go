@@ -89,7 +89,7 @@ Begin with ` + "`autosa doctor`" + `, which says what works here, and ` + "`sudo
 	}
 	add("daemon", a.startCommand(), a.stopCommand())
 	add("orders", a.statusCommand(), a.topCommand(), a.traceCommand(), a.listCommand(), a.switchCommand(), a.autoCommand(), a.holdCommand(),
-		a.recordCommand(), a.replayCommand())
+		a.incidentsCommand(), a.quarantineCommand(), a.recordCommand(), a.replayCommand())
 	add("", a.doctorCommand(), a.versionCommand(), exitCodesTopic())
 	return root
 }
@@ -115,7 +115,7 @@ func exitCodesTopic() *cobra.Command {
   2  the command line or the configuration is wrong; nothing was done
   3  no daemon is running
   4  not permitted: it takes root or the operator group
-  5  conflict: another daemon, another manager's scheduler, a swap under way
+  5  conflict: another daemon, another manager's scheduler, a quarantine
   6  not supported here, such as a swap on a kernel without sched_ext`,
 	}
 }

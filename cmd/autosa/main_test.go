@@ -56,19 +56,22 @@ var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
 // fake is a daemon for the command to talk to.
 type fake struct {
-	mu       sync.Mutex
-	status   api.Status // guarded by mu
-	list     []api.Scheduler
-	err      error // of every order
-	orders   []api.SwitchRequest
-	holds    []api.HoldRequest   // guarded by mu
-	released []uint64            // guarded by mu
-	holdEnd  chan struct{}       // of every hold
-	traces   []api.TraceRequest  // guarded by mu
-	records  []api.RecordRequest // guarded by mu
-	lines    []api.TraceEvent    // of every trace
-	tasks    api.TaskList
-	pages    int // statuses of a watch before it ends; 0 for no end
+	mu         sync.Mutex
+	status     api.Status // guarded by mu
+	list       []api.Scheduler
+	err        error // of every order
+	orders     []api.SwitchRequest
+	holds      []api.HoldRequest   // guarded by mu
+	released   []uint64            // guarded by mu
+	holdEnd    chan struct{}       // of every hold
+	traces     []api.TraceRequest  // guarded by mu
+	records    []api.RecordRequest // guarded by mu
+	lines      []api.TraceEvent    // of every trace
+	tasks      api.TaskList
+	incidents  []api.Incident
+	quarantine []api.Quarantine
+	cleared    []string
+	pages      int // statuses of a watch before it ends; 0 for no end
 }
 
 func (f *fake) Status() api.Status {
@@ -93,6 +96,24 @@ func (f *fake) Watch(ctx context.Context) <-chan api.Status {
 }
 
 func (f *fake) Schedulers(context.Context) ([]api.Scheduler, error) { return f.list, f.err }
+
+func (f *fake) Incidents(context.Context) ([]api.Incident, error) { return f.incidents, f.err }
+
+func (f *fake) Incident(_ context.Context, id uint64) (api.Incident, error) {
+	for _, in := range f.incidents {
+		if in.ID == id {
+			return in, f.err
+		}
+	}
+	return api.Incident{}, &api.Error{Code: api.CodeNotFound, Message: "there is no such incident"}
+}
+
+func (f *fake) Quarantine(context.Context) ([]api.Quarantine, error) { return f.quarantine, f.err }
+
+func (f *fake) ClearQuarantine(_ context.Context, scheduler string, all bool) (api.QuarantineCleared, error) {
+	f.cleared = append(f.cleared, scheduler)
+	return api.QuarantineCleared{Cleared: 1, Left: []api.Quarantine{}}, f.err
+}
 
 func (f *fake) Switch(_ context.Context, req api.SwitchRequest) (api.SwitchResult, error) {
 	f.orders = append(f.orders, req)

@@ -40,6 +40,7 @@ func (p page) write(w io.Writer, st api.Status) error {
 	p.waits(b, st)
 	p.decision(b, st)
 	p.swap(b, st)
+	p.trouble(b, st)
 	p.groups(b, st)
 	p.tracer(b, st)
 	p.warnings(b, st)
@@ -209,6 +210,25 @@ func (p page) swap(b *strings.Builder, st api.Status) {
 		for line := range strings.Lines(s.Error) {
 			p.more(b, "%s", clean(strings.TrimRight(line, "\n")))
 		}
+	}
+}
+
+// trouble says what is not tried, and what went wrong last.
+func (p page) trouble(b *strings.Builder, st api.Status) {
+	if v := st.Veto; v != nil {
+		p.field(b, "Veto", "%s", p.styles.warn.Render(fmt.Sprintf("SysRq-S took %s out %s ago; nothing is started until `autosa auto` or `autosa switch`",
+			clean(v.Scheduler), age(p.now.Sub(v.Since)))))
+	}
+	for i, q := range st.Quarantine {
+		label := ""
+		if i == 0 {
+			label = "Quarantine"
+		}
+		p.field(b, label, "%s rests for another %s after %s: %s", command(q.Scheduler, q.Args), age(q.Until.Sub(p.now)), count(q.Failures, "failure"), clean(q.Reason))
+	}
+	if in := st.LastIncident; in != nil {
+		p.field(b, "Incidents", "%s; the last %s ago: %s, %s (`autosa incidents %d`)", grouped(st.Incidents), age(p.now.Sub(in.Time)),
+			command(in.Scheduler, in.Args), clean(in.Ending), in.ID)
 	}
 }
 

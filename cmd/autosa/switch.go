@@ -15,7 +15,7 @@ import (
 )
 
 func (a *app) switchCommand() *cobra.Command {
-	var asJSON, noWait bool
+	var asJSON, noWait, force bool
 	cmd := &cobra.Command{
 		Use:   "switch SCHEDULER [-- ARGS...]",
 		Short: "Put a scheduler in charge by hand, until `autosa auto`",
@@ -24,7 +24,10 @@ without "scx_"; eevdf is the kernel's own. What follows -- are its arguments.
 
 The command ends when the kernel has confirmed the scheduler, or autosa has gone
 back to the one before. Ctrl-C ends the waiting, not the swap. With --no-wait it ends
-when the order is taken, which says nothing about how the swap will end.`,
+when the order is taken, which says nothing about how the swap will end.
+
+One that is quarantined because it failed is refused with exit code 5, and tried
+all the same with --force.`,
 		Example: "  sudo autosa switch rusty\n  sudo autosa switch lavd -- --performance\n  sudo autosa switch eevdf",
 		Args: func(cmd *cobra.Command, args []string) error {
 			n := len(args)
@@ -47,7 +50,7 @@ when the order is taken, which says nothing about how the swap will end.`,
 			}
 			ctx, stop := interruptible(cmd.Context())
 			defer stop()
-			result, err := a.switchTo(ctx, c, api.SwitchRequest{Scheduler: args[0], Args: args[1:], NoWait: noWait})
+			result, err := a.switchTo(ctx, c, api.SwitchRequest{Scheduler: args[0], Args: args[1:], NoWait: noWait, Force: force})
 			switch {
 			case ctx.Err() != nil:
 				return &exitError{api.ExitFailed, "no longer waiting; the swap goes on, see `autosa status`"}
@@ -62,6 +65,7 @@ when the order is taken, which says nothing about how the swap will end.`,
 	}
 	cmd.Flags().BoolVar(&noWait, "no-wait", false, "do not wait for the outcome, only for the order being taken")
 	a.clientFlags(cmd, &asJSON)
+	cmd.Flags().BoolVar(&force, "force", false, "try it though it is quarantined")
 	return cmd
 }
 
