@@ -57,7 +57,7 @@ func (c *Client) HoldWhile(ctx context.Context, reason string) (*Held, error) {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	slow := time.AfterFunc(readTimeout, cancel)
-	resp, err := c.do(ctx, http.MethodPost, api.PathHold, body)
+	resp, err := c.do(ctx, http.MethodPost, api.PathHold, body) //nolint:bodyclose // closed when the hold ends
 	if err != nil {
 		cancel()
 		return nil, err

@@ -126,10 +126,11 @@ func spin(t *testing.T, tracer *trace.Tracer, loads []*tracetest.Load) spun {
 	after, restAfter, waitAfter := read()
 	most := time.Since(first)
 	wait := float64(after.WaitNs - before.WaitNs)
-	rest, others := time.Duration(restAfter.RunNs-restBefore.RunNs), time.Duration(len(loads)-1)
+	rest := float64(restAfter.RunNs - restBefore.RunNs)
+	waiting := func(spun time.Duration) time.Duration { return time.Duration(float64(len(loads)-1)*float64(spun) + rest) }
 	return spun{
 		kernel: wait / float64(waitAfter-waitBefore),
-		wait:   time.Duration(wait), least: others*least + rest, most: others*most + rest,
+		wait:   time.Duration(wait), least: waiting(least), most: waiting(most),
 	}
 }
 
