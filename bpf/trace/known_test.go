@@ -127,7 +127,9 @@ func spin(t *testing.T, tracer *trace.Tracer, loads []*tracetest.Load) spun {
 	most := time.Since(first)
 	wait := float64(after.WaitNs - before.WaitNs)
 	rest := float64(restAfter.RunNs - restBefore.RunNs)
-	waiting := func(spun time.Duration) time.Duration { return time.Duration(float64(len(loads)-1)*float64(spun) + rest) }
+	waiting := func(spun time.Duration) time.Duration {
+		return time.Duration(float64(len(loads)-1)*float64(spun) + rest)
+	}
 	return spun{
 		kernel: wait / float64(waitAfter-waitBefore),
 		wait:   time.Duration(wait), least: waiting(least), most: waiting(most),
