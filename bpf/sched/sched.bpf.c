@@ -32,17 +32,18 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 /* Weights, in the kernel's unit of 100 for nice 0, have 16 bits of fraction. */
 #define WEIGHT_SHIFT 16
 
-#define MAX_DEPTH 16	      /* of cgroups with a weight */
-#define MAX_GROUPS 65536      /* cgroups with a weight */
-#define MAX_LAG (50 * MSEC)   /* that two caches' clocks come apart, or a task from the clock */
-#define TICK (10 * MSEC)      /* the coarsest: turns end at ticks */
-#define MAX_BURST (20 * MSEC) /* beyond, bursts are all the same */
-#define SHARE_FRESH MSEC      /* how long a cgroup's share is believed */
+#define MAX_DEPTH 16	     /* of cgroups with a weight */
+#define MAX_GROUPS 65536     /* cgroups with a weight */
+#define MAX_LAG (100 * MSEC) /* of a task behind its queue's clock, run time */
+#define LLC_LAG (50 * MSEC)  /* of a clock behind others, run time of a task at hand */
+/* Bursts beyond are all the same. What a policy makes of it is less than MAX_LAG. */
+#define MAX_BURST (20 * MSEC)
+#define TICK (10 * MSEC)	 /* the coarsest: turns end at ticks */
+#define SHARE_FRESH MSEC	 /* how long a cgroup's share is believed */
 #define MAX_WAIT (3000 * MSEC)	 /* then a task goes first; the watchdog bites at 10 s */
 #define SWEEP_EVERY (100 * MSEC) /* look for those */
 #define SWEEP_TASKS 32		 /* at so many, from the end of the queue */
 #define HEAD_TASKS 8		 /* of the beginning are looked at for one that may run here */
-#define NO_GROUP 0		 /* cgroups' ids are not 0 */
 
 struct task_state {
 	u64 vtime;   /* it has had */
@@ -276,7 +277,8 @@ static void place(struct task_struct *p, struct task_state *t, struct llc *l,
 	u64 clock = l->clock, first, last;
 
 	t->weight = weigh(p, t);
-	first = clock - (enq_flags & SCX_ENQ_WAKEUP ? pol->credit : MAX_LAG);
+	first = clock -
+		virtually(enq_flags & SCX_ENQ_WAKEUP ? pol->credit : MAX_LAG, t->weight);
 	last = clock + virtually(2 * pol->slice + TICK, t->weight);
 	if (!t->known)
 		t->vtime = clock;
@@ -297,10 +299,12 @@ static __always_inline void advance(struct llc *l, u64 to)
 }
 
 /* A cache that had no work to queue has no claim to what others did meanwhile. */
-static __always_inline void catch_up(struct llc *l)
+static __always_inline void catch_up(struct llc *l, const struct task_state *t)
 {
-	if (num_llcs > 1 && before(l->clock, top - MAX_LAG))
-		l->clock = top - MAX_LAG;
+	u64 least = top - virtually(LLC_LAG, t->weight);
+
+	if (num_llcs > 1 && before(l->clock, least))
+		l->clock = least;
 }
 
 static __always_inline u64 turn(const struct policy *pol, const struct llc *l, u32 llc)
@@ -341,7 +345,8 @@ static __always_inline void preempt(struct cpu_state *c, struct cpu_state *targe
 {
 	u64 ran = t->since - target->since;
 
-	if ((s64)ran < 0 || ran < pol->preempt_after || !before(t->key, target->key + ran))
+	if ((s64)ran < 0 || ran < pol->preempt_after ||
+	    !before(t->key, target->key + virtually(ran, target->weight)))
 		return;
 	c->preempts++;
 	scx_bpf_kick_cpu(cpu, SCX_KICK_PREEMPT);
@@ -366,7 +371,7 @@ void autosa_enqueue(u64 *ctx)
 	}
 	pol = obey(c);
 	if (scx_bpf_dsq_nr_queued(ordered(target->llc)) == 0)
-		catch_up(l);
+		catch_up(l, t);
 	place(p, t, l, pol, flags);
 	/* One that is at it for longer than a turn waits for the next as all do. */
 	if (p->flags & PF_KTHREAD && p->nr_cpus_allowed == 1 && flags & SCX_ENQ_WAKEUP) {
@@ -443,8 +448,8 @@ static bool take_lagging(struct cpu_state *c, const struct llc *own)
 	struct llc *other = llc_of(llc);
 
 	c->look_at = llc;
-	return other && llc != c->llc && before(other->clock + MAX_LAG, own->clock) &&
-		take(llc);
+	return other && llc != c->llc &&
+		before(other->clock + virtually(LLC_LAG, c->weight), own->clock) && take(llc);
 }
 
 static bool take_any(const struct cpu_state *c)
@@ -498,7 +503,7 @@ void autosa_dispatch(u64 *ctx)
 		return;
 	}
 	if (scx_bpf_dsq_nr_queued(ordered(c->llc)) == 0) {
-		catch_up(l);
+		catch_up(l, t);
 		/* No faster than time, whatever it weighs: it is the only one. */
 		advance(l,
 			before(t->vtime, l->clock + pol->slice) ? t->vtime
@@ -541,6 +546,7 @@ void autosa_running(u64 *ctx)
 		return;
 	t->exec = p->se.sum_exec_runtime;
 	c->key = t->key;
+	c->weight = t->weight;
 	c->since = scx_bpf_now();
 	if (!t->queued)
 		return;
@@ -594,7 +600,7 @@ s32 autosa_cgroup_init(u64 *ctx)
 	struct cgroup *cgrp = (void *)ctx[0];
 	struct scx_cgroup_init_args *args = (void *)ctx[1];
 	struct cgroup_subsys_state *above = cgrp->self.parent;
-	struct group g = { .weight = args->weight, .parent = NO_GROUP };
+	struct group g = { .weight = args->weight };
 	u64 id = cgrp->kn->id;
 
 	if (above)

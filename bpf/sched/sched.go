@@ -127,9 +127,9 @@ func (s *Scheduler) start(caches []int, llcs []uint64) error {
 	if b, err = s.mmap(schedMapLlcs, len(llcs)*int(unsafe.Sizeof(schedLlc{}))); err != nil {
 		return err
 	}
-	for i, l := range unsafe.Slice((*schedLlc)(unsafe.Pointer(&b[0])), len(llcs)) {
-		l.Cpus = llcs[i]
-		unsafe.Slice((*schedLlc)(unsafe.Pointer(&b[0])), len(llcs))[i] = l
+	shared := unsafe.Slice((*schedLlc)(unsafe.Pointer(&b[0])), len(llcs))
+	for i, n := range llcs {
+		shared[i].Cpus = n
 	}
 	if s.ring, err = ringbuf.NewReader(s.coll.Maps[schedMapExits]); err != nil {
 		return fmt.Errorf("open the ring buffer: %w", err)

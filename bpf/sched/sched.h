@@ -34,6 +34,7 @@ struct knobs {
 struct cpu_state {
 	u64 seen;     /* the order that it obeyed last */
 	u64 key;      /* the place of the task that has the CPU, when it got it */
+	u64 weight;   /* and its weight, with fraction */
 	u64 since;    /* when that was */
 	u32 llc;      /* its last-level cache; by user space, before the start */
 	u32 look_at;  /* the cache whose queue it looks at next for its lag */
@@ -47,7 +48,7 @@ struct cpu_state {
 	u64 wakes;    /* idle CPUs woken for a task in a queue */
 	u64 overdue;  /* tasks that waited too long and went first */
 	u64 unknown;  /* tasks without a record: the kernel's global queue had them */
-	u64 reserved[2];
+	u64 reserved;
 };
 
 _Static_assert(sizeof(struct cpu_state) == 128, "whole cache lines");

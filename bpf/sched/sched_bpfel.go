@@ -17,6 +17,7 @@ type schedCpuState struct {
 	_        structs.HostLayout
 	Seen     uint64
 	Key      uint64
+	Weight   uint64
 	Since    uint64
 	Llc      uint32
 	LookAt   uint32
@@ -30,7 +31,7 @@ type schedCpuState struct {
 	Wakes    uint64
 	Overdue  uint64
 	Unknown  uint64
-	Reserved [2]uint64
+	Reserved uint64
 }
 
 type schedExitRecord struct {

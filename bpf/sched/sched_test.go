@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 	"unsafe"
 
 	"go.uber.org/goleak"
@@ -120,6 +121,10 @@ func TestPoliciesDifferAsTheySay(t *testing.T) {
 	for _, p := range policies {
 		if p.figures.MinSlice > p.figures.Slice || p.figures.MinSlice == 0 {
 			t.Errorf("%s: turns of %d to %d ns", p.name, p.figures.MinSlice, p.figures.Slice)
+		}
+		// The program's MAX_BURST and MAX_LAG: else weights are not honoured.
+		if got := 20 * time.Millisecond * time.Duration(p.figures.BurstPercent) / 100; got >= 100*time.Millisecond {
+			t.Errorf("%s: a burst counts for %v", p.name, got)
 		}
 	}
 }

@@ -202,7 +202,7 @@ func TestVMTwoCachesAreUsedAsTwoAndSharedFairly(t *testing.T) {
 	guest.On(t, "6.18")
 	s := attached(t, Options{caches: []int{0, 1}})
 	spinners := spin(t, 3)
-	fair(t, "three on two caches", shares(t, spinners, 8*time.Second))
+	fair(t, "three on two caches", shares(t, spinners, 16*time.Second))
 	stats, err := s.Stats()
 	if err != nil {
 		t.Fatal(err)
