@@ -161,7 +161,7 @@ func TestVMTakesChargeObeysAndGivesBack(t *testing.T) {
 }
 
 // writeP99 is the least of the rounds' 99th percentiles: the emulated CPU stops
-// at times for others' sake.
+// at times for others' sake. What is promised is held in the long form.
 func writeP99(t *testing.T, s *Scheduler) time.Duration {
 	best := time.Hour
 	for range 10 {
@@ -176,7 +176,7 @@ func writeP99(t *testing.T, s *Scheduler) time.Duration {
 		slices.Sort(all)
 		best = min(best, all[len(all)*99/100])
 	}
-	if best >= 20*time.Microsecond {
+	if best >= 20*time.Microsecond && !testing.Short() {
 		t.Errorf("p99 of a policy change is %v in the best of ten rounds", best)
 	}
 	return best
@@ -184,7 +184,7 @@ func writeP99(t *testing.T, s *Scheduler) time.Duration {
 
 func TestVMEqualSpinnersGetEqualTime(t *testing.T) {
 	guest.SchedExt(t)
-	guest.On(t, "6.18", "7.3")
+	guest.Long(t)
 	s := attached(t, Options{})
 	spinners := spin(t, 5)
 	for _, p := range Policies() {
@@ -199,7 +199,7 @@ func TestVMEqualSpinnersGetEqualTime(t *testing.T) {
 // the same, since the caches take from each other, and not at every turn.
 func TestVMTwoCachesAreUsedAsTwoAndSharedFairly(t *testing.T) {
 	guest.SchedExt(t)
-	guest.On(t, "6.18")
+	guest.Long(t)
 	s := attached(t, Options{caches: []int{0, 1}})
 	spinners := spin(t, 3)
 	fair(t, "three on two caches", shares(t, spinners, 16*time.Second))
@@ -228,7 +228,7 @@ func fair(t *testing.T, what string, share []float64) {
 
 func TestVMNiceAndCgroupWeightsAreHonoured(t *testing.T) {
 	guest.SchedExt(t)
-	guest.On(t, "6.18", "7.3")
+	guest.Long(t)
 	s := attached(t, Options{})
 	ratio := func(t *testing.T, what string, heavy, light []*guest.Process, want float64) {
 		t.Helper()
@@ -275,7 +275,7 @@ func TestVMNiceAndCgroupWeightsAreHonoured(t *testing.T) {
 // watchdog bites.
 func TestVMTheLightestTaskProgresses(t *testing.T) {
 	guest.SchedExt(t)
-	guest.On(t, "6.18")
+	guest.Long(t)
 	s := attached(t, Options{Policy: Throughput})
 	pinned(t, spin(t, 3), 1)
 	light := pinned(t, spin(t, 1, "nice", "-n", "19"), 1)
@@ -298,7 +298,7 @@ func TestVMTheLightestTaskProgresses(t *testing.T) {
 
 func TestVMPinnedTasksRunWhereverTheyAreSent(t *testing.T) {
 	guest.SchedExt(t)
-	guest.On(t, "6.16", "7.3")
+	guest.Long(t)
 	attached(t, Options{caches: []int{0, 1}})
 	spin(t, 3)
 	moved := spin(t, 1)
@@ -315,7 +315,7 @@ func TestVMPinnedTasksRunWhereverTheyAreSent(t *testing.T) {
 
 func TestVMComingAndGoingCPUsEjectNobody(t *testing.T) {
 	guest.SchedExt(t)
-	guest.On(t, "6.18", "7.2")
+	guest.On(t, "6.18")
 	s := attached(t, Options{caches: []int{0, 1}})
 	seq := enableSeq(t)
 	const online = "/sys/devices/system/cpu/cpu1/online"
@@ -342,7 +342,7 @@ func TestVMComingAndGoingCPUsEjectNobody(t *testing.T) {
 
 func TestVMSysRqEndsItAndItSaysSo(t *testing.T) {
 	guest.SchedExt(t)
-	guest.On(t, "6.16", "7.3")
+	guest.On(t, "7.3")
 	s := attached(t, Options{})
 	write(t, "/proc/sysrq-trigger", "S")
 	select {
