@@ -21,7 +21,7 @@ import (
 
 func TestVMPingPongSwitchesAreTheKernels(t *testing.T) {
 	guest.Tracing(t)
-	pingPong(t, time.Second)
+	pingPong(t)
 }
 
 func TestVMSpinnersWaitForEachOtherAndTheKernelAgrees(t *testing.T) {
@@ -145,7 +145,7 @@ func TestVMCountsAreTheKernelsUnderSchedExt(t *testing.T) {
 		}
 		return guest.State(t) == "enabled"
 	})
-	pingPong(t, time.Second)
+	pingPong(t)
 	tracer := load(t, trace.Options{})
 	c := assign(t, tracer, 1)
 	var loads []*tracetest.Load
