@@ -32,10 +32,11 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 /* Weights, in the kernel's unit of 100 for nice 0, have 16 bits of fraction. */
 #define WEIGHT_SHIFT 16
 
-#define MAX_DEPTH 16	     /* of cgroups with a weight */
-#define MAX_GROUPS 65536     /* cgroups with a weight */
-#define MAX_LAG (100 * MSEC) /* of a task behind its queue's clock, run time */
-#define LLC_LAG (50 * MSEC)  /* of a clock behind others, run time of a task at hand */
+#define MAX_DEPTH 16	      /* of cgroups with a weight */
+#define MAX_GROUPS 65536      /* cgroups with a weight */
+#define MAX_LAG (100 * MSEC)  /* of a task behind its queue's clock, run time */
+#define MAX_DEBT (500 * MSEC) /* of a task before its queue's clock, run time */
+#define LLC_LAG (50 * MSEC)   /* of a clock behind others, run time of a task at hand */
 /* Bursts beyond are all the same. What a policy makes of it is less than MAX_LAG. */
 #define MAX_BURST (20 * MSEC)
 #define TICK (10 * MSEC)	 /* the coarsest: turns end at ticks */
@@ -270,8 +271,18 @@ static __always_inline void set_key(struct task_state *t, const struct policy *p
 	t->key = t->vtime + virtually(burst * pol->burst_percent / 100, t->weight);
 }
 
+/* What a task ran while nobody waited is forgiven, but for about a turn. */
+static __always_inline void forgive(struct task_state *t, const struct llc *l,
+				    const struct policy *pol)
+{
+	u64 last = l->clock + virtually(2 * pol->slice + TICK, t->weight);
+
+	if (before(last, t->vtime))
+		t->vtime = last;
+}
+
 /* Brings a task that comes into the neighbourhood of the queue's clock. */
-static void place(struct task_struct *p, struct task_state *t, struct llc *l,
+static void place(struct task_struct *p, struct task_state *t, const struct llc *l,
 		  const struct policy *pol, u64 enq_flags)
 {
 	u64 clock = l->clock, first, last;
@@ -279,7 +290,7 @@ static void place(struct task_struct *p, struct task_state *t, struct llc *l,
 	t->weight = weigh(p, t);
 	first = clock -
 		virtually(enq_flags & SCX_ENQ_WAKEUP ? pol->credit : MAX_LAG, t->weight);
-	last = clock + virtually(2 * pol->slice + TICK, t->weight);
+	last = clock + virtually(MAX_DEBT, t->weight);
 	if (!t->known)
 		t->vtime = clock;
 	else if (before(t->vtime, first))
@@ -334,6 +345,7 @@ s32 autosa_select_cpu(u64 *ctx)
 		return cpu;
 	pol = obey(c);
 	place(p, t, l, pol, SCX_ENQ_WAKEUP);
+	forgive(t, l, pol);
 	c->direct++;
 	dsq_insert(p, SCX_DSQ_LOCAL, pol->slice, 0);
 	return cpu;
@@ -504,10 +516,13 @@ void autosa_dispatch(u64 *ctx)
 	}
 	if (scx_bpf_dsq_nr_queued(ordered(c->llc)) == 0) {
 		catch_up(l, t);
+		forgive(t, l, pol);
+		set_key(t, pol);
 		/* No faster than time, whatever it weighs: it is the only one. */
-		advance(l,
-			before(t->vtime, l->clock + pol->slice) ? t->vtime
-								: l->clock + pol->slice);
+		if (before(t->vtime, l->clock + pol->slice))
+			advance(l, t->vtime);
+		else
+			advance(l, l->clock + pol->slice);
 	}
 	c->kept++;
 	c->key = t->key;
