@@ -12,13 +12,6 @@ import (
 	"autosa/workload"
 )
 
-// inUTC has local times printed as those of noon.
-func inUTC(t *testing.T) {
-	before := time.Local
-	time.Local = time.UTC
-	t.Cleanup(func() { time.Local = before })
-}
-
 func troubles() *fake {
 	return &fake{
 		incidents: []api.Incident{{
@@ -40,7 +33,6 @@ func troubles() *fake {
 }
 
 func TestIncidentsAndQuarantineForPeople(t *testing.T) {
-	inUTC(t)
 	socket := serve(t, troubles())
 	for name, args := range map[string][]string{
 		"incidents": {"incidents"}, "incident": {"incidents", "12"}, "incident-swap": {"incidents", "3"},

@@ -30,6 +30,7 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
+	time.Local = time.UTC // before anything else runs: local times are printed
 	goleak.VerifyTestMain(m)
 }
 
