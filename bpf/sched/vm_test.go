@@ -309,7 +309,7 @@ func TestVMPinnedTasksRunWhereverTheyAreSent(t *testing.T) {
 
 func TestVMComingAndGoingCPUsEjectNobody(t *testing.T) {
 	guest.SchedExt(t)
-	guest.On(t, "6.18")
+	guest.Long(t)
 	s := attached(t, Options{caches: []int{0, 1}})
 	seq := enableSeq(t)
 	const online = "/sys/devices/system/cpu/cpu1/online"
@@ -336,7 +336,7 @@ func TestVMComingAndGoingCPUsEjectNobody(t *testing.T) {
 
 func TestVMSysRqEndsItAndItSaysSo(t *testing.T) {
 	guest.SchedExt(t)
-	guest.On(t, "7.3")
+	guest.Long(t)
 	s := attached(t, Options{})
 	write(t, "/proc/sysrq-trigger", "S")
 	select {
