@@ -18,6 +18,7 @@ type Job struct {
 	Series string
 	Memory string
 	CPUs   int
+	Icount string // see Machine
 	// Args is the command. @autosa, @load and @demo stand for the programs of the module.
 	Args []string
 	// Output gets the command's standard output and standard error as they come.
@@ -61,7 +62,7 @@ func (c Cache) RunJob(ctx context.Context, stage *Stage, src string, j Job) (int
 	}()
 	var console tail
 	runErr := c.Run(ctx, Machine{
-		Kernel: kernel, Command: "sh " + script, TempDir: stage.Dir, CPUs: j.CPUs, Memory: j.Memory,
+		Kernel: kernel, Command: "sh " + script, TempDir: stage.Dir, CPUs: j.CPUs, Memory: j.Memory, Icount: j.Icount,
 		ReadWrite: []string{results}, ReadOnly: []string{stage.files(), c.Schedulers()},
 		Stdout: j.Output, Console: &console,
 	})

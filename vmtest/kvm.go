@@ -54,6 +54,14 @@ func (c Cache) kvmWorks(ctx context.Context, k Kernel, tempDir string) (bool, er
 	return strings.HasPrefix(verdict, "yes"), nil
 }
 
+// clock is the [Machine.Icount] for a guest: virtual time where its processors are emulated.
+func (c Cache) clock(ctx context.Context, k Kernel, tempDir string) (string, error) {
+	if kvm, err := c.kvmWorks(ctx, k, tempDir); kvm || err != nil {
+		return "", err
+	}
+	return VirtualTime, nil
+}
+
 // tryKVM returns "yes" or "no" with the reason; its error is for trials that say nothing, because ctx ended.
 func (c Cache) tryKVM(ctx context.Context, k Kernel, tempDir string) (string, error) {
 	trial, cancel := context.WithTimeout(ctx, kvmTrialTimeout)

@@ -20,6 +20,7 @@ import (
 //	AUTOSA_VM_SERIES    kernel series, separated by spaces or commas
 //	AUTOSA_VM_PACKAGES  package patterns of this module, as for go test
 //	AUTOSA_VM_RUN       a pattern as for go test -run
+//	AUTOSA_VM_REALTIME  set, emulated guests follow this machine's clock, see VirtualTime
 func TestMatrix(t *testing.T) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -33,6 +34,7 @@ func TestMatrix(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	suite.RealTime = os.Getenv("AUTOSA_VM_REALTIME") != ""
 	suite.Run, suite.Short = os.Getenv("AUTOSA_VM_RUN"), os.Getenv("AUTOSA_VM_SHORT") != ""
 	if suite.Programs, err = stage.BuildPrograms(ctx, ".."); err != nil {
 		t.Fatal(err)

@@ -31,11 +31,18 @@ type Suite struct {
 	Short bool
 	// Timeout bounds each package's tests.
 	Timeout time.Duration
+	// RealTime has emulated guests follow this machine's clock, see [VirtualTime].
+	RealTime bool
 
 	round    string        // tells the files of a second run from those of the first
 	grace    time.Duration // for a test binary to end after its own timeout, and for power-off
 	binaries []binary
 }
+
+// VirtualTime is the [Machine.Icount] of guests on emulated processors: their clock counts instructions, 8 ns each, and follows this
+// machine's only while they are idle. A guest is then as slow as an emulated one on a busy machine is anyhow, but evenly so, takes one
+// processor of this machine, and sees nothing of what else this machine does.
+const VirtualTime = "shift=3,sleep=on"
 
 // Report is what came back from one guest.
 type Report struct {
@@ -78,8 +85,14 @@ func (s *Suite) Execute(ctx context.Context, c Cache, k Kernel, progress func(st
 		watch.follow(ctx, cancel)
 	}()
 	var console tail
+	icount := ""
+	if !s.RealTime {
+		if icount, err = c.clock(ctx, k, s.Stage.Dir); err != nil {
+			return Report{}, err
+		}
+	}
 	runErr := c.Run(ctx, Machine{
-		Kernel: k, Command: "sh " + script, TempDir: s.Stage.Dir,
+		Kernel: k, Command: "sh " + script, TempDir: s.Stage.Dir, Icount: icount,
 		ReadWrite: []string{results}, ReadOnly: []string{s.Stage.files(), c.Schedulers()},
 		Stdout: &console, Console: &console,
 	})

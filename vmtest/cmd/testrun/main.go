@@ -8,8 +8,11 @@
 //	testrun -record FILE report [REQUIRED…]
 //
 // go runs `go test -json` with the arguments; with -live N it also shows, as it comes, what tests of up to N levels print. With
-// -again, which is for tests that measure a machine which is not theirs alone, the tests that fail are run once more by themselves; one
-// that passes then is unsteady, and said to be. Races, panics and more than two packages that fail are final. step
+// -again, which is for tests that measure a machine which is not theirs alone, the tests that fail are run again by themselves, twice at
+// most, when the host gives little of this machine's time to others (the kernel's steal time) or after a minute; one
+// that passes then is unsteady, and said to be. One that fails each time while a quarter or more of the CPUs' time went to others
+// is undecided: said to be, with the share, and counted with the skipped. Races and panics are final, and so are more than two packages that
+// fail on a machine that is given its time. step
 // runs any other check, which passes or fails as a whole. Both record a failure and exit 1. report
 // prints every failed, unsteady and skipped test with its reason, then one line "N passed, N failed, N skipped", and
 // exits 1 when something has failed or when a REQUIRED step, or test whose name begins so, has not passed.
@@ -68,13 +71,17 @@ type run struct {
 	live  int
 	again bool
 	rest  []string
+
+	// read reads the CPUs' time, look is how long a look at it takes, and wait how long a calm moment is waited for.
+	read       func() (cpuTime, error)
+	look, wait time.Duration
 }
 
 func parse(args []string) run {
 	if len(args) == 0 {
 		usage()
 	}
-	r := run{name: args[0]}
+	r := run{name: args[0], read: readCPUTime, look: calmLook, wait: calmWait}
 	flags := flag.NewFlagSet(r.name, flag.ExitOnError)
 	flags.Usage = usage
 	flags.IntVar(&r.live, "live", 0, "")
@@ -87,7 +94,10 @@ func parse(args []string) run {
 }
 
 func runGo(record string, args []string) (ok bool, err error) {
-	r := parse(args)
+	return parse(args).goTests(record)
+}
+
+func (r run) goTests(record string) (ok bool, err error) {
 	w, err := openRecord(record, r.name)
 	if err != nil {
 		return false, err
@@ -100,15 +110,16 @@ func runGo(record string, args []string) (ok bool, err error) {
 	fmt.Println()
 	began := time.Now()
 	var f failures
-	runErr, err := goTest(w, r, r.rest, &f)
+	var stolen float64
+	runErr, err := r.metered(&stolen, func() (error, error) { return goTest(w, r, r.rest, &f) })
 	if err != nil {
 		return false, err
 	}
 	var exit *exec.ExitError
-	if r.again && errors.As(runErr, &exit) && !f.final && len(f.packages) > 0 && len(f.packages) <= vmtest.MaxAgain {
+	if r.again && errors.As(runErr, &exit) && !f.final && len(f.packages) > 0 && (len(f.packages) <= vmtest.MaxAgain || stolen >= muchStolen) {
 		runErr = nil
 		for _, pkg := range f.packages {
-			againErr, err := goTestAgain(w, r, pkg, f.tests[pkg])
+			againErr, err := r.goTestAgain(w, pkg, f.tests[pkg])
 			if err != nil {
 				return false, err
 			}
@@ -118,21 +129,59 @@ func runGo(record string, args []string) (ok bool, err error) {
 	return finish(w, r.name, began, runErr)
 }
 
-// goTestAgain runs the tests of a package once more, or all of it when none of them is to blame for its failure.
-func goTestAgain(w *recorder, r run, pkg string, tests []string) (runErr, err error) {
-	args, what := flagsOf(r.rest), pkg
-	if len(tests) > 0 {
-		args, what = append(args, "-run=^("+strings.Join(tests, "|")+")$"), pkg+" "+strings.Join(tests, ", ")
-	} else {
-		tests = []string{""}
+// metered runs the tests and leaves the share of the CPUs' time in stolen that went to others meanwhile.
+func (r run) metered(stolen *float64, tests func() (runErr, err error)) (runErr, err error) {
+	before, err := r.read()
+	if err != nil {
+		return nil, err
 	}
-	fmt.Printf("== %s: %s: failed and run again, once\n", r.name, what)
-	for _, t := range tests {
-		if err := w.put(event{Action: "again", Package: pkg, Test: t}); err != nil {
+	runErr, err = tests()
+	if err != nil {
+		return runErr, err
+	}
+	after, err := r.read()
+	*stolen = after.since(before)
+	return runErr, err
+}
+
+// rounds is how often what has failed is run again.
+const rounds = 2
+
+// goTestAgain runs the tests of a package again, or all of it when none of them is to blame for its failure, until they pass. runErr is
+// nil when they did, or when this machine was not there for long enough to tell.
+func (r run) goTestAgain(w *recorder, pkg string, tests []string) (runErr, err error) {
+	for round := 1; ; round++ {
+		args, what := flagsOf(r.rest), pkg
+		if len(tests) > 0 {
+			args, what = append(args, "-run=^("+strings.Join(tests, "|")+")$"), pkg+" "+strings.Join(tests, ", ")
+		} else {
+			tests = []string{""}
+		}
+		if err := awaitCalm(r.read, r.look, r.wait); err != nil {
 			return nil, err
 		}
+		fmt.Printf("== %s: %s: failed and run again (%d of %d)\n", r.name, what, round, rounds)
+		for _, t := range tests {
+			if err := w.put(event{Action: "again", Package: pkg, Test: t}); err != nil {
+				return nil, err
+			}
+		}
+		var f failures
+		var stolen float64
+		runErr, err = r.metered(&stolen, func() (error, error) { return goTest(w, r, append(args, pkg), &f) })
+		switch {
+		case err != nil || runErr == nil || f.final:
+			return runErr, err
+		case round < rounds:
+			tests = f.tests[pkg]
+		case stolen >= muchStolen:
+			why := fmt.Sprintf("not decided: %.0f %% of the CPUs' time went to other machines while it failed", 100*stolen)
+			fmt.Printf("== %s: %s: %s\n", r.name, what, why)
+			return nil, w.put(event{Action: "undecided", Package: pkg, Output: why})
+		default:
+			return runErr, nil
+		}
 	}
-	return goTest(w, r, append(args, pkg), &failures{})
 }
 
 // flagsOf leaves the packages out of the arguments of go test. A flag's value belongs to its flag: -timeout=15m.

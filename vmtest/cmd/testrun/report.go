@@ -24,7 +24,8 @@ type result struct {
 	parent         *result
 	children       int // tests
 	failedBelow    bool
-	failedFirst    bool // and was run again
+	failedFirst    bool   // and was run again
+	undecided      string // why its failure says nothing
 }
 
 func (r *result) String() string {
@@ -43,6 +44,9 @@ var position = regexp.MustCompile(`^[\w.-]+\.go:\d+: `)
 // reason is what a test said, in one line.
 func (r *result) reason() string {
 	var said []string
+	if r.undecided != "" {
+		said = append(said, r.undecided)
+	}
 	for line := range strings.Lines(r.output.String()) {
 		line = strings.TrimSpace(line)
 		if line != "" && !isFraming(line) {
@@ -52,7 +56,7 @@ func (r *result) reason() string {
 	if len(said) == 0 {
 		return "(it did not say why)"
 	}
-	return strings.Join(said, "; ")
+	return strings.Join(slices.Compact(said), "; ") // each run of a test says it
 }
 
 // unsteady tells whether the test, or a package for no test's sake, passed when it was run again, here or in a guest.
@@ -129,6 +133,8 @@ func readTally(in io.Reader) (*tally, error) {
 					r.failedFirst, r.outcome = r.failedFirst || r.failed(), ""
 				}
 			}
+		case "undecided":
+			t.undecide(run.run, e.Package, e.Output)
 		case "end":
 			run.outcome = e.Outcome
 			run.output.WriteString(e.Output)
@@ -148,6 +154,21 @@ func readTally(in io.Reader) (*tally, error) {
 	return t, nil
 }
 
+// undecide takes back what has failed of a package: what is to blame for it counts as skipped, for the given reason.
+func (t *tally) undecide(run, pkg, why string) {
+	explained := map[*result]bool{}
+	for _, r := range slices.Backward(t.results) { // parents come before their tests
+		if r.run != run || r.pkg != pkg || r.outcome != "fail" && !(r.outcome == "" && r.test != "") {
+			continue
+		}
+		explained[r.parent] = true
+		r.failedFirst = false
+		if r.outcome = "pass"; !explained[r] {
+			r.outcome, r.undecided = "skip", why
+		}
+	}
+}
+
 // count sorts the results. A test with subtests counts only for what is its own: a failure or a skip that none of them
 // explains. So do packages and runs; a run without tests, such as lint, counts as one.
 func (t *tally) count() (passed, failed, skipped []*result) {
@@ -162,7 +183,7 @@ func (t *tally) count() (passed, failed, skipped []*result) {
 		switch {
 		case r.failed() && !r.failedBelow:
 			failed = append(failed, r)
-		case r.outcome == "skip" && r.test != "":
+		case r.outcome == "skip" && (r.test != "" || r.undecided != ""):
 			skipped = append(skipped, r)
 		case r.outcome == "pass" && leaf:
 			passed = append(passed, r)

@@ -9,15 +9,28 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // tryModule runs `testrun go` on a module of one test file and returns what the report says of it.
 func tryModule(t *testing.T, source string, required ...string) (text string, ok bool) {
 	t.Helper()
-	return tryModuleWith(t, source, nil, required)
+	return tryModuleWith(t, source, quietMachine, nil, required)
 }
 
-func tryModuleWith(t *testing.T, source string, flags, required []string) (text string, ok bool) {
+// quietMachine is one of whose time nothing goes to others.
+func quietMachine() (cpuTime, error) { return cpuTime{}, nil }
+
+// busyMachine is one of whose time a share goes to others.
+func busyMachine(share float64) func() (cpuTime, error) {
+	var c cpuTime
+	return func() (cpuTime, error) {
+		c.stolen, c.all = c.stolen+share, c.all+1
+		return c, nil
+	}
+}
+
+func tryModuleWith(t *testing.T, source string, read func() (cpuTime, error), flags, required []string) (text string, ok bool) {
 	t.Helper()
 	dir := t.TempDir()
 	for name, content := range map[string]string{"go.mod": "module tried\n\ngo 1.26\n", "x_test.go": "package tried\n" + source} {
@@ -28,7 +41,9 @@ func tryModuleWith(t *testing.T, source string, flags, required []string) (text 
 	t.Chdir(dir)
 	t.Setenv("GOFLAGS", "")
 	record := filepath.Join(dir, "record")
-	runOK, err := runGo(record, slices.Concat([]string{"tried"}, flags, []string{"--", "-count=1", "./..."}))
+	r := parse(slices.Concat([]string{"tried"}, flags, []string{"--", "-count=1", "./..."}))
+	r.read, r.look, r.wait = read, time.Millisecond, 10*time.Millisecond
+	runOK, err := r.goTests(record)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +129,7 @@ func TestReportCountsWhatReallyRan(t *testing.T) {
 }
 
 // What fails once and then passes leaves a file behind the first time.
-func TestWhatFailsIsRunAgainOnceAndSaidToBeUnsteady(t *testing.T) {
+func TestWhatFailsIsRunAgainAndSaidToBeUnsteady(t *testing.T) {
 	const head = "import (\n\t\"os\"\n\t\"testing\"\n)\nvar _ = os.Exit\n" +
 		"func first() bool { _, err := os.Stat(\"seen\"); return err != nil && os.WriteFile(\"seen\", nil, 0o600) == nil }\n" +
 		"func TestA(*testing.T) {}\n"
@@ -126,7 +141,7 @@ func TestWhatFailsIsRunAgainOnceAndSaidToBeUnsteady(t *testing.T) {
 		contains     string
 	}{
 		{"unsteady", fails, true, "2 passed, 0 failed, 0 skipped, 1 unsteady", "UNSTEADY tried TestB/x: too far off\n"},
-		{"twice", "func TestB(t *testing.T) { t.Error(\"too far off\") }\n", false, "1 passed, 1 failed, 0 skipped", "FAIL tried TestB\n"},
+		{"always", "func TestB(t *testing.T) { t.Error(\"too far off\") }\n", false, "1 passed, 1 failed, 0 skipped", "FAIL tried TestB\n"},
 		{"what has passed is left alone", fails + "func TestC(*testing.T) { if _, err := os.Stat(\"then\"); err == nil { panic(\"twice\") }; os.WriteFile(\"then\", nil, 0o600) }\n",
 			true, "3 passed, 0 failed, 0 skipped, 1 unsteady", "UNSTEADY tried TestB/x: too far off\n"},
 		{"one of two", fails + "func TestBoth(t *testing.T) { t.Error(\"again\") }\n", false, "2 passed, 1 failed, 0 skipped, 1 unsteady", "FAIL tried TestBoth\n"},
@@ -135,7 +150,34 @@ func TestWhatFailsIsRunAgainOnceAndSaidToBeUnsteady(t *testing.T) {
 			"1 passed, 0 failed, 0 skipped, 1 unsteady", "UNSTEADY tried: "},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			text, ok := tryModuleWith(t, head+c.source, []string{"-again"}, nil)
+			text, ok := tryModuleWith(t, head+c.source, quietMachine, []string{"-again"}, nil)
+			lines := strings.Split(strings.TrimSpace(text), "\n")
+			if last := lines[len(lines)-1]; ok != c.ok || last != c.last || !strings.Contains(text, c.contains) {
+				t.Errorf("ok is %t; want %t, %q and %q:\n%s", ok, c.ok, c.last, c.contains, text)
+			}
+		})
+	}
+}
+
+// On a machine whose time went to others, what fails each time is neither passed nor failed.
+func TestWhatFailsOnAMachineThatIsNotThereIsUndecided(t *testing.T) {
+	const source = "import \"testing\"\nfunc TestA(*testing.T) {}\nfunc TestB(t *testing.T) { t.Run(\"x\", func(t *testing.T) { t.Error(\"too far off\") }) }\n"
+	const race = "import (\n\t\"fmt\"\n\t\"testing\"\n)\nfunc TestB(t *testing.T) { fmt.Println(\"WARNING: DATA RACE\"); t.Fail() }\n"
+	const exits = "import (\n\t\"os\"\n\t\"testing\"\n)\nfunc TestA(*testing.T) {}\nfunc TestMain(m *testing.M) { m.Run(); os.Exit(3) }\n"
+	for _, c := range []struct {
+		name, source string
+		share        float64
+		ok           bool
+		last         string
+		contains     string
+	}{
+		{"away", source, 0.4, true, "1 passed, 0 failed, 1 skipped", "SKIP tried TestB/x: not decided: 40 % of the CPUs' time went to other machines while it failed; too far off\n"},
+		{"package", exits, 0.4, true, "1 passed, 0 failed, 1 skipped", "SKIP tried: not decided: 40 %"},
+		{"almost", source, 0.24, false, "1 passed, 1 failed, 0 skipped", "FAIL tried TestB/x\n"},
+		{"race", race, 0.9, false, "0 passed, 1 failed, 0 skipped", "FAIL tried TestB\n"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			text, ok := tryModuleWith(t, c.source, busyMachine(c.share), []string{"-again"}, []string{"tried"})
 			lines := strings.Split(strings.TrimSpace(text), "\n")
 			if last := lines[len(lines)-1]; ok != c.ok || last != c.last || !strings.Contains(text, c.contains) {
 				t.Errorf("ok is %t; want %t, %q and %q:\n%s", ok, c.ok, c.last, c.contains, text)

@@ -14,7 +14,7 @@ import (
 )
 
 // event is a line of `go test -json`, or one of ours: "begin" and "end" of a run, "again" of a test, or of a package when none of its tests is
-// to blame.
+// to blame, "undecided" of what has failed of a package.
 type event struct {
 	Action     string
 	Package    string  `json:",omitempty"`

@@ -28,6 +28,7 @@ func main() {
 	series := flag.String("series", vmtest.DefaultSeries[len(vmtest.DefaultSeries)-1], "kernel `series` to boot")
 	memory := flag.String("memory", "2G", "the machine's memory")
 	cpus := flag.Int("cpus", 2, "the machine's processors")
+	icount := flag.String("icount", "", "run in virtual time, with these `options` of the emulator's -icount, such as shift=3,sleep=on")
 	limit := flag.Duration("timeout", 30*time.Minute, "kill the machine after this time")
 	flag.Usage = func() {
 		fmt.Fprintf(flag.CommandLine.Output(), "usage: vmrun [flags] -- COMMAND [ARGUMENT…]\n")
@@ -39,7 +40,7 @@ func main() {
 		os.Exit(2)
 	}
 	code, err := run(vmtest.Job{
-		Series: *series, Memory: *memory, CPUs: *cpus, Args: flag.Args(), Output: os.Stdout,
+		Series: *series, Memory: *memory, CPUs: *cpus, Icount: *icount, Args: flag.Args(), Output: os.Stdout,
 	}, *limit)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "vmrun:", err)
