@@ -17,9 +17,12 @@ import (
 )
 
 const (
-	bootTime = 5 * time.Minute // emulated, beside a busy machine; 10–17 s when it is idle
+	bootTime = 10 * time.Minute // emulated, beside a busy machine; 10–20 s when it is idle
 	tailSize = 8 << 10
 )
+
+// ErrNoBoot is in the chain of errors of a guest whose kernel never came to run a program.
+var ErrNoBoot = errors.New("the guest did not come up")
 
 // Suite is a set of compiled guest tests.
 type Suite struct {
@@ -149,7 +152,7 @@ func (s *Suite) report(results string, runErr, interrupted error, console string
 	var r Report
 	var faults []error
 	if _, err := os.Stat(filepath.Join(results, "release")); err != nil {
-		return r, fmt.Errorf("the guest did not come up: %w\n%s", whyEnded(interrupted, runErr), console)
+		return r, fmt.Errorf("%w: %w\n%s", ErrNoBoot, whyEnded(interrupted, runErr), console)
 	}
 	for i, bin := range s.binaries {
 		p, err := s.packageReport(results, i, bin)
