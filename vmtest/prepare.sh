@@ -22,7 +22,7 @@ readonly packages=(
 	libelf-dev zlib1g-dev libseccomp-dev protobuf-compiler pkg-config libclang-19-dev libc6-dev # the scx schedulers
 	udev kmod busybox-static python3-venv                                                       # virtme-ng
 	stress-ng fio rt-tests libbpf-tools                                                         # loads, and what the tracer is measured against
-	git make shellcheck
+	git make shellcheck xz-utils
 )
 
 # Series of kernels and the suites of Debian which may have them. The newest point release of a series is taken.
@@ -400,6 +400,9 @@ unpack_kernel() {
 	done
 	test -s "$tmp/vmlinuz"
 	test -s "$tmp/config"
+	# What every guest loads: busybox unpacks it there, on an emulated processor, at each boot.
+	find "$root/usr/lib/modules/$release/kernel" -regextype posix-extended \
+		-regex '.*/(netfs|fscache|9pnet|9pnet_virtio|9p|virtio_mmio|overlay)\.ko\.xz' -exec xz -d {} +
 	depmod -b "$root/usr" "$release" 2>/dev/null || depmod -b "$root" "$release"
 	test -s "$root/usr/lib/modules/$release/modules.dep"
 }
