@@ -5,11 +5,14 @@
 package vmtest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -25,11 +28,11 @@ import (
 //	AUTOSA_VM_REALTIME  set, emulated guests follow this machine's clock, see VirtualTime
 func TestMatrix(t *testing.T) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	t.Cleanup(stop) // not deferred: the kernels' tests run in parallel, after this function
+	defer stop()
 	if deadline, ok := t.Deadline(); ok {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-20*time.Second))
-		t.Cleanup(cancel)
+		defer cancel()
 	}
 	cache, stage := openStage(t)
 	suite, err := NewSuite(ctx, stage, "..", words("AUTOSA_VM_PACKAGES", "./..."))
@@ -41,43 +44,114 @@ func TestMatrix(t *testing.T) {
 	if suite.Programs, err = stage.BuildPrograms(ctx, ".."); err != nil {
 		t.Fatal(err)
 	}
-	for _, series := range words("AUTOSA_VM_SERIES", DefaultSeries...) {
+	all := words("AUTOSA_VM_SERIES", DefaultSeries...)
+	done := executeAll(ctx, suite, cache, all, func(line string) { t.Log(line) })
+	for _, series := range all {
 		t.Run(series, func(t *testing.T) {
-			// In virtual time a guest takes one processor of this machine, and other guests do not show in it.
-			t.Parallel()
-			kernel, err := cache.Kernel(series)
-			if err != nil {
-				t.Fatal(err)
+			r := <-done[series]
+			if r.noBoot != nil {
+				t.Run("boot", func(t *testing.T) { fmt.Fprintf(t.Output(), "%s%v\n", Unsteady, r.noBoot) })
 			}
-			began := time.Now()
-			progress := func(line string) { t.Logf("%s %s", series, line) }
-			report, err := suite.Execute(ctx, cache, kernel, progress)
-			if errors.Is(err, ErrNoBoot) && ctx.Err() == nil { // of its tests, nothing has been seen
-				t.Run("boot", func(t *testing.T) { fmt.Fprintf(t.Output(), "%s%v\n", Unsteady, err) })
-				report, err = suite.Execute(ctx, cache, kernel, progress)
+			if r.err != nil {
+				t.Fatal(r.err)
 			}
-			if err != nil {
-				t.Fatal(err)
+			if r.againErr != nil {
+				t.Error(r.againErr)
 			}
-			if report, err = suite.Again(ctx, cache, kernel, report, progress); err != nil {
-				t.Error(err)
-			}
-			t.Logf("%s: %d packages in %.0f s", kernel.Release, len(report.Packages), time.Since(began).Seconds())
+			t.Logf("%s: %d packages in %.0f s", r.release, len(r.report.Packages), r.took.Seconds())
 			ran := 0
-			for _, p := range report.Packages {
+			for _, p := range r.report.Packages {
 				ran += len(p.Tests)
 				if len(p.Tests) > 0 || p.Failed {
 					t.Run(p.Path, func(t *testing.T) { replayPackage(t, p) })
 				}
 			}
-			if report.Guest != nil {
-				t.Error(report.Guest)
+			if r.report.Guest != nil {
+				t.Error(r.report.Guest)
 			}
 			if ran == 0 {
 				t.Error("no test was run")
 			}
 		})
 	}
+}
+
+// executed is what came of a suite on one kernel.
+type executed struct {
+	release  string
+	report   Report
+	took     time.Duration
+	noBoot   error // of the first attempt to boot it
+	err      error // there is no report
+	againErr error // what failed could not be run again
+}
+
+// heavy are the kernels on which the short form does most: they begin first.
+var heavy = []string{"7.2", "6.18"}
+
+// executeAll runs the suite on every kernel, one at a time, or in virtual time, where a guest takes one processor of this machine and others do not
+// show in it, on as many at once as there are processors. Each result comes through its kernel's channel. progress must be safe for concurrent use.
+func executeAll(ctx context.Context, suite *Suite, cache Cache, all []string, progress func(string)) map[string]<-chan executed {
+	order := slices.SortedStableFunc(slices.Values(all), func(a, b string) int {
+		return cmp.Compare(rank(a), rank(b))
+	})
+	turn := make(chan string, len(order))
+	done := map[string]<-chan executed{}
+	send := map[string]chan executed{}
+	for _, series := range order {
+		turn <- series
+		send[series] = make(chan executed, 1)
+		done[series] = send[series]
+	}
+	close(turn)
+	for range suite.atOnce(ctx, cache, order[0]) {
+		go func() {
+			for series := range turn {
+				s := *suite // what a run keeps in it is its own
+				send[series] <- s.executeOn(ctx, cache, series, func(line string) { progress(series + " " + line) })
+			}
+		}()
+	}
+	return done
+}
+
+// atOnce is how many guests may run at once. What keeps it from finding out shows when the kernel is booted.
+func (s *Suite) atOnce(ctx context.Context, cache Cache, series string) int {
+	kernel, err := cache.Kernel(series)
+	if err != nil || s.RealTime {
+		return 1
+	}
+	if icount, err := cache.clock(ctx, kernel, s.Stage.Dir); err != nil || icount == "" {
+		return 1
+	}
+	return runtime.NumCPU()
+}
+
+func rank(series string) int {
+	if i := slices.Index(heavy, series); i >= 0 {
+		return i
+	}
+	return len(heavy)
+}
+
+func (s *Suite) executeOn(ctx context.Context, cache Cache, series string, progress func(string)) (r executed) {
+	began := time.Now()
+	defer func() { r.took = time.Since(began) }()
+	var kernel Kernel
+	if kernel, r.err = cache.Kernel(series); r.err != nil {
+		return r
+	}
+	r.release = kernel.Release
+	r.report, r.err = s.Execute(ctx, cache, kernel, progress)
+	if errors.Is(r.err, ErrNoBoot) && ctx.Err() == nil { // of its tests, nothing has been seen
+		r.noBoot = r.err
+		progress("did not come up and is booted again, once")
+		r.report, r.err = s.Execute(ctx, cache, kernel, progress)
+	}
+	if r.err == nil {
+		r.report, r.againErr = s.Again(ctx, cache, kernel, r.report, progress)
+	}
+	return r
 }
 
 // words splits an environment variable, or returns the default when it is empty.
