@@ -282,13 +282,15 @@ func (l *loop) resting(now time.Time) []api.Quarantine {
 func (l *loop) clear(scheduler string, all bool) api.QuarantineCleared {
 	now := time.Now()
 	matches := func(name string) bool { return all || name == scheduler || name == "scx_"+scheduler }
+	if len(l.failed) > 0 {
+		l.consult(now, l.manual, l.whyNot) // what failed since the last decision rests, too, and is among what is cleared
+	}
 	before := len(l.engine.Resting()) + len(l.quarantine.others)
 	for _, r := range l.engine.Resting() {
 		if matches(r.Arm.Scheduler) && !slices.Contains(l.forgive, r.Arm.Scheduler) {
 			l.forgive = append(l.forgive, r.Arm.Scheduler)
 		}
 	}
-	l.failed = slices.DeleteFunc(l.failed, func(f policy.Failure) bool { return matches(f.Arm.Scheduler) })
 	others := slices.DeleteFunc(slices.Clone(l.quarantine.others), func(e rest) bool { return matches(e.Scheduler) })
 	if len(others) < len(l.quarantine.others) {
 		l.quarantine.others, l.quarantine.saved = others, []policy.Rest{{}} // is to be saved

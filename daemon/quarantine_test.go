@@ -170,6 +170,24 @@ func TestOrderForAQuarantinedSchedulerIsRefusedUnlessForcedOrCleared(t *testing.
 	}
 }
 
+// What failed a moment ago, and no decision has been made since, is cleared and counted like the rest.
+func TestClearingCountsWhatHasJustFailed(t *testing.T) {
+	c := benchConfig(t)
+	c.AutoSwitch, c.CollectionInterval = false, time.Hour
+	b := newBench(t, c)
+	now, _ := b.Daemon.hands.InCharge()
+	b.hands.set(now, failWith(scx.EndingCrashed))
+	b.run()
+	for _, args := range [][]string{{"-x"}, {"-y"}} {
+		_, err := b.Switch(context.Background(), api.SwitchRequest{Scheduler: "lavd", Args: args})
+		code(t, err, api.CodeFailed)
+	}
+	done, err := b.ClearQuarantine(context.Background(), "lavd", false)
+	if err != nil || done.Cleared != 2 || len(done.Left) != 0 {
+		t.Errorf("clear: %+v %v", done, err)
+	}
+}
+
 func TestQuarantineSurvivesARestartForItsVersionAndKernelOnly(t *testing.T) {
 	c := benchConfig(t)
 	b := newBench(t, c)
