@@ -63,7 +63,7 @@ func TestGuestThatHangsIsKilledInTime(t *testing.T) {
 	if got, want := outline("", r.Packages[0].Tests), "pass TestVMPasses\nunfinished TestVMStopsItself\n"; got != want || !r.Packages[0].Failed {
 		t.Errorf("failed %t, results:\n%swant:\n%s", r.Packages[0].Failed, got, want)
 	}
-	if r.Guest == nil || !strings.Contains(r.Guest.Error(), "the guest hung: vmtest/testdata/guests/hang did not end within 15s") {
+	if r.Guest == nil || !strings.Contains(r.Guest.Error(), "the guest hung: vmtest/testdata/guests/hang did not end within 25s") {
 		t.Errorf("error %v", r.Guest)
 	}
 }

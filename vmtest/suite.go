@@ -105,6 +105,15 @@ func (s *Suite) Execute(ctx context.Context, c Cache, k Kernel, progress func(st
 	return s.report(results, runErr, interrupted, console.String())
 }
 
+// patience is how long a package may take by this machine's clock. In virtual time a guest that waits for its turn does not see its own
+// timeout come nearer.
+func (s *Suite) patience() time.Duration {
+	if s.RealTime {
+		return s.Timeout + s.grace
+	}
+	return 2*s.Timeout + s.grace
+}
+
 // script is what the guest's shell runs.
 func (s *Suite) script(c Cache, k Kernel, results string) string {
 	var b strings.Builder
@@ -258,17 +267,17 @@ func (w *watch) follow(ctx context.Context, cancel context.CancelCauseFunc) {
 		if !booted {
 			if _, err := os.Stat(filepath.Join(w.results, "release")); err == nil {
 				booted = true
-				deadline = time.Now().Add(w.suite.Timeout + w.suite.grace)
+				deadline = time.Now().Add(w.suite.patience())
 			}
 		}
 		if w.drain() {
-			deadline = time.Now().Add(w.suite.Timeout + w.suite.grace)
+			deadline = time.Now().Add(w.suite.patience())
 		}
 		if time.Now().After(deadline) {
 			if !booted {
 				cancel(fmt.Errorf("the guest did not boot within %s", bootTime))
 			} else {
-				cancel(fmt.Errorf("the guest hung: %s did not end within %s", w.current(), w.suite.Timeout+w.suite.grace))
+				cancel(fmt.Errorf("the guest hung: %s did not end within %s", w.current(), w.suite.patience()))
 			}
 			return
 		}
