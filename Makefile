@@ -21,6 +21,8 @@ RUN ?=
 RUN_SERIES ?= 7.2
 # Seconds after which `make run` ends the daemon that it has started on this machine; empty: when you do.
 RUN_SECONDS ?=
+# Flags of the demonstration: -builtin shows what there is without an scx package.
+RUN_FLAGS ?=
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 BPF_SOURCES = $(shell git ls-files --cached --others --exclude-standard 'bpf/*.c' 'bpf/*.h')
@@ -54,7 +56,7 @@ run: ## See it work: the daemon here if this kernel has sched_ext, else a demons
 		$(MAKE) --no-print-directory build && exec $(SUDO) $(RUN_SECONDS:%=timeout --preserve-status %) bin/autosa start; \
 	else \
 		echo "This kernel has no sched_ext: booting kernel $(RUN_SERIES) with it in a virtual machine (Ctrl-C ends it)."; \
-		vmtest/prepare.sh --series $(RUN_SERIES) && exec go run ./vmtest/cmd/vmrun -series $(RUN_SERIES) -- @demo; \
+		vmtest/prepare.sh --series $(RUN_SERIES) && exec go run ./vmtest/cmd/vmrun -series $(RUN_SERIES) -- @demo $(RUN_FLAGS); \
 	fi
 
 .PHONY: install

@@ -68,6 +68,9 @@ type Status struct {
 	Tracer       Tracer        `json:"tracer"`
 	LastDecision *Decision     `json:"last_decision,omitempty"`
 	LastSwap     *Swap         `json:"last_swap,omitempty"`
+	// Builtin is what the built-in scheduler counts; missing while it is not in
+	// charge as this daemon's.
+	Builtin *Builtin `json:"builtin,omitempty"`
 	// Swaps counts scheduler changes that autosa made and the kernel confirmed,
 	// FailedSwaps those that did not come about.
 	Swaps       uint64 `json:"swaps"`
@@ -266,7 +269,8 @@ type Decision struct {
 	// Arm is the scheduler decided for, with its arguments.
 	Arm  string   `json:"arm"`
 	Args []string `json:"args"`
-	// Action is "swap", "keep", or "recommend".
+	// Action is "swap", "keep", "recommend", or "adjust": a change of the built-in
+	// scheduler's policy, which is no swap.
 	Action  string   `json:"action"`
 	Reasons []string `json:"reasons"`
 	// Alternatives are the other arms that could have been, with why not.
@@ -325,7 +329,8 @@ type Scheduler struct {
 
 // SwitchRequest orders a scheduler by hand.
 type SwitchRequest struct {
-	// Scheduler is a catalogue name, with or without "scx_", or EEVDF.
+	// Scheduler is a catalogue name, with or without "scx_", one such as
+	// "builtin:latency", or EEVDF.
 	Scheduler string   `json:"scheduler"`
 	Args      []string `json:"args"`
 	// Force tries it though it is quarantined.
@@ -340,6 +345,9 @@ type SwitchResult struct {
 	// Unchanged is true when that scheduler with those arguments was in charge
 	// already; Swap is then zero.
 	Unchanged bool `json:"unchanged"`
+	// InPlace is true when only the built-in scheduler's policy was changed: nothing
+	// was unregistered, and Swap has the kernel's word that it is in charge still.
+	InPlace bool `json:"in_place,omitempty"`
 	// Accepted is true when the order did not wait: the swap goes on, or waits for
 	// the one under way, and its outcome will be in the status. Swap is then zero.
 	Accepted bool `json:"accepted,omitempty"`

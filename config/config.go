@@ -21,6 +21,12 @@ const DefaultFile = "/etc/autosa/config.toml"
 // EEVDF is how a configuration names the kernel's default scheduler.
 const EEVDF = "eevdf"
 
+// builtinPrefix begins the names of autosa's own scheduler, one of its policies
+// follows.
+const builtinPrefix = "builtin:"
+
+var builtinPolicies = []string{"latency", "balanced", "throughput"}
+
 // LogFormat says how log records are written.
 type LogFormat string
 
@@ -110,7 +116,8 @@ type Tracer struct {
 
 // Arm is a scheduler with its arguments.
 type Arm struct {
-	// Scheduler is a full name such as "scx_lavd", or [EEVDF].
+	// Scheduler is a full name such as "scx_lavd", one such as "builtin:latency", or
+	// [EEVDF].
 	Scheduler string
 	Args      []string
 }

@@ -118,6 +118,9 @@ args = ["-m", "performance"]
 scheduler = "scx_rusty"
 
 [[arms.compute]]
+scheduler = "builtin:throughput"
+
+[[arms.compute]]
 scheduler = "eevdf"
 `, nil)
 	if err != nil {
@@ -142,7 +145,7 @@ scheduler = "eevdf"
 		Tracer: Tracer{Groups: 8, Slots: 32, EventsPerSecond: 500, RingBytes: 65536, WaitThreshold: 5 * time.Millisecond, Budget: 0.01},
 		Arms: map[string][]Arm{
 			"server":  {{Scheduler: "scx_bpfland", Args: []string{"-m", "performance"}}},
-			"compute": {{Scheduler: "scx_rusty"}, {Scheduler: "eevdf"}},
+			"compute": {{Scheduler: "scx_rusty"}, {Scheduler: "builtin:throughput"}, {Scheduler: "eevdf"}},
 		},
 		File: c.File,
 	}
@@ -278,6 +281,7 @@ eevdf = "/bin/true"
 lavd = "lavd"
 scx_rusty = "/a"
 rusty = "/b"
+"builtin:latency" = "/c"
 `, []string{
 			`config.toml:1: socket: is 108 bytes long, a socket's path may have 107`,
 			`config.toml:2: state_dir: is empty`,
@@ -286,6 +290,7 @@ rusty = "/b"
 			`config.toml:11: schedulers.paths."../x": "../x" is not a scheduler's name`,
 			`config.toml:12: schedulers.paths.lavd: "lavd" is not an absolute path`,
 			`config.toml:14: schedulers.paths.rusty: scx_rusty has a path already: /a`,
+			`config.toml:15: schedulers.paths."builtin:latency": builtin:latency is within autosa, it has no path`,
 		}},
 		{"relative directories", "[schedulers]\ndirs = [\n\"a\",\n\"/\", \"b\",\n\"c\\u0000\",\n]\n", []string{
 			`config.toml:5: schedulers.dirs: item 4: contains a NUL character`,
@@ -310,6 +315,11 @@ scheduler = "lavd"
 [[arms.batch]]
 scheduler = "rm -rf"
 args = "-x"
+[[arms.media]]
+scheduler = "builtin:latncy"
+[[arms.media]]
+scheduler = "builtin:latency"
+args = ["-x"]
 `, []string{
 			`config.toml:1: arms.computer: unknown workload class (did you mean "compute"?)`,
 			`config.toml:3: arms.party: unknown workload class (classes: idle, interactive, media, server, compute, batch, io, mixed)`,
@@ -319,6 +329,8 @@ args = "-x"
 			`config.toml:12: arms.server[1]: is the same as arms.server[0]`,
 			`config.toml:15: arms.batch[0].scheduler: "rm -rf" is not a scheduler's name`,
 			`config.toml:16: arms.batch[0].args: want an array of strings, got the string "-x"`,
+			`config.toml:18: arms.media[0].scheduler: the built-in scheduler has no policy "latncy" (did you mean "latency"?): it has latency, balanced, throughput`,
+			`config.toml:19: arms.media[1]: builtin:latency takes no arguments`,
 		}},
 		{"arms of other shapes", "arms.mixed = []\narms.media = [\"scx_lavd\"]\narms.io = 1\n", []string{
 			`config.toml:1: arms.mixed: names no scheduler`,

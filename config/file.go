@@ -164,8 +164,12 @@ func suggestKey(prefix, key string) string {
 // schedulerPath applies one entry of [schedulers.paths].
 func (l *loader) schedulerPath(path, name string, e *entry) {
 	scheduler, err := schedulerName(e.key)
-	if err == nil && scheduler == EEVDF {
+	switch {
+	case err != nil:
+	case scheduler == EEVDF:
 		err = fmt.Errorf("%s is in the kernel, it has no path", EEVDF)
+	case strings.HasPrefix(scheduler, builtinPrefix):
+		err = fmt.Errorf("%s is within autosa, it has no path", scheduler)
 	}
 	if err != nil {
 		l.problem(path, e.line, name, "%v", err)
@@ -258,8 +262,8 @@ func (l *loader) arm(path, name string, line int, t *table) Arm {
 	switch {
 	case t.find("scheduler") == nil:
 		l.problem(path, line, name, "names no scheduler")
-	case arm.Scheduler == EEVDF && len(arm.Args) > 0:
-		l.problem(path, line, name, "%s takes no arguments", EEVDF)
+	case (arm.Scheduler == EEVDF || strings.HasPrefix(arm.Scheduler, builtinPrefix)) && len(arm.Args) > 0:
+		l.problem(path, line, name, "%s takes no arguments", arm.Scheduler)
 	}
 	return arm
 }
@@ -268,6 +272,12 @@ func (l *loader) arm(path, name string, line int, t *table) Arm {
 // "scx_".
 func schedulerName(s string) (string, error) {
 	if s == EEVDF {
+		return s, nil
+	}
+	if policy, ok := strings.CutPrefix(s, builtinPrefix); ok {
+		if !slices.Contains(builtinPolicies, policy) {
+			return "", fmt.Errorf("the built-in scheduler has no policy %q%s: it has %s", policy, didYouMean(policy, builtinPolicies), strings.Join(builtinPolicies, ", "))
+		}
 		return s, nil
 	}
 	short := strings.TrimPrefix(s, "scx_")

@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,7 +18,7 @@ import (
 func FuzzLoad(f *testing.F) {
 	for _, seed := range []string{
 		"", "collection_interval_secs = 1\n[tracer]\ngroups = 5", "[[arms.compute]]\nscheduler = \"lavd\"\nargs = [\"-x\"]",
-		"arms.io = [{scheduler='scx_rusty', args=[]}, {scheduler = \"eevdf\"}]", "a.b.c = {d = [1, [2, 3.5e7]]}", "[a]\n[a.b]\n[[a.c]]\n[a]",
+		"arms.io = [{scheduler='builtin:latency'}, {scheduler='scx_rusty', args=[]}, {scheduler = \"eevdf\"}]", "a.b.c = {d = [1, [2, 3.5e7]]}", "[a]\n[a.b]\n[[a.c]]\n[a]",
 		"x = 1979-05-27T07:32:00Z", "socket = \"\"\"\na\"\"\"", "\"\" = 1", "schedulers = {dirs = [\"/x\"], paths = {lavd = '/y'}}", "# x\r\n\tlog_level='info'",
 		"tracer.wait_threshold = \"1ms\"\ntracer.groups = 0x10", "[arms]\nidle = {}", "a = nan", "\xef\xbb\xbfsocket = '/x'", "[[a]]\n[[a]]\n[a.b]\nc=[]",
 	} {
@@ -56,7 +57,7 @@ func FuzzLoad(f *testing.F) {
 		}
 		for class, arms := range c.Arms {
 			for _, a := range arms {
-				if a.Scheduler != EEVDF && !strings.HasPrefix(a.Scheduler, "scx_") {
+				if a.Scheduler != EEVDF && !strings.HasPrefix(a.Scheduler, "scx_") && !slices.Contains(builtinPolicies, strings.TrimPrefix(a.Scheduler, builtinPrefix)) {
 					t.Fatalf("arm %q of %s", a.Scheduler, class)
 				}
 			}

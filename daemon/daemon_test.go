@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"autosa/api"
+	"autosa/bpf/sched"
 	"autosa/config"
 	"autosa/scx"
 	"autosa/workload"
@@ -67,6 +68,9 @@ type fakeHands struct {
 	events chan scx.Event
 	from   scx.Target // what a swap that fails left
 	closed bool       // guarded by mu
+
+	adjusted []string // guarded by mu; policies that were ordered in place
+	refuses  error    // guarded by mu; what comes of such orders
 }
 
 func newFakeHands() *fakeHands {
@@ -94,6 +98,27 @@ func (h *fakeHands) Switch(ctx context.Context, t scx.Target) (scx.Result, error
 		h.now.Owner, h.now.Kernel = scx.OwnerKernel, scx.KernelState{Supported: true, State: scx.StateDisabled, EnableSeq: seq}
 	}
 	return scx.Result{To: t, Gap: 3 * time.Millisecond}, nil
+}
+
+func (h *fakeHands) Adjust(t scx.Target) (scx.InCharge, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.adjusted = append(h.adjusted, t.Name)
+	if h.refuses != nil {
+		return scx.InCharge{}, h.refuses
+	}
+	h.now.Name = t.Name
+	return h.now, nil
+}
+
+func (h *fakeHands) Builtin() *scx.BuiltinState {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	policy, ok := strings.CutPrefix(h.now.Name, "builtin:")
+	if !ok {
+		return nil
+	}
+	return &scx.BuiltinState{Policy: policy, Generation: uint64(len(h.adjusted) + 1), CPUs: 2, Obeying: 1, Stats: sched.Stats{Stolen: 7}}
 }
 
 func (h *fakeHands) InCharge() (scx.InCharge, error) {

@@ -43,10 +43,13 @@ type loop struct {
 	last     time.Time            // end of the last swap or attempt
 	skip     int                  // samples still to be kept from the classifier
 	swap     *swap                // the one under way
-	waiting  []order              // orders that came during a swap
-	held     []*held              // holds in force, in the order of their beginning
-	holdID   uint64               // the newest hold's
-	st       api.Status           // what is published next
+	// Changes of the built-in scheduler's policy, and when the newest was made.
+	adjustments uint64
+	adjusted    time.Time
+	waiting     []order    // orders that came during a swap
+	held        []*held    // holds in force, in the order of their beginning
+	holdID      uint64     // the newest hold's
+	st          api.Status // what is published next
 
 	// What runs beside the loop, and reports to it.
 	beside  sync.WaitGroup
@@ -358,8 +361,12 @@ func (l *loop) decide(ctx context.Context, now time.Time) {
 	}
 	dec := l.consult(now, l.manual, l.whyNot)
 	l.note(&dec)
-	if dec.Action == policy.ActionSwap && l.hands != nil {
+	switch {
+	case l.hands == nil:
+	case dec.Action == policy.ActionSwap:
 		l.begin(ctx, &dec, nil)
+	case dec.Action == policy.ActionAdjust:
+		_, _ = l.adjust(&dec) // said where it matters; the next decision begins anew
 	}
 }
 
@@ -383,7 +390,7 @@ func (l *loop) emit(now time.Time) {
 	if l.veto != nil {
 		st.Veto = &api.Veto{Since: l.veto.Since, Scheduler: l.veto.Arm.Scheduler}
 	}
-	st.Holds = l.apiHolds()
+	st.Holds, st.Builtin = l.apiHolds(), l.apiBuiltin()
 	st.Warnings = list(l.st.Warnings)
 	for _, what := range sortedKeys(l.troubles) {
 		st.Warnings = append(st.Warnings, what+": "+l.troubles[what])

@@ -43,6 +43,10 @@ type sampler interface {
 // faults that a real one cannot be made to have.
 type hands interface {
 	Switch(ctx context.Context, target scx.Target) (scx.Result, error)
+	// Adjust changes the built-in scheduler's policy, at once; Builtin is what that
+	// says of itself.
+	Adjust(target scx.Target) (scx.InCharge, error)
+	Builtin() *scx.BuiltinState
 	InCharge() (scx.InCharge, error)
 	Events() <-chan scx.Event
 	Close(ctx context.Context) error

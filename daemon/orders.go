@@ -53,8 +53,8 @@ func (d *Daemon) Switch(ctx context.Context, req api.SwitchRequest) (api.SwitchR
 	if !e.Usable {
 		return api.SwitchResult{}, apiError(api.CodeFailed, "%s", (&scx.UnusableError{Scheduler: e.Name, Why: e.WhyNot, Remedy: e.Remedy}).Error())
 	}
-	if e.Name == api.EEVDF && len(req.Args) > 0 {
-		return api.SwitchResult{}, apiError(api.CodeBadRequest, "%s is the kernel's own scheduler and takes no arguments", api.EEVDF)
+	if (e.Name == api.EEVDF || scx.IsBuiltin(e.Name)) && len(req.Args) > 0 {
+		return api.SwitchResult{}, apiError(api.CodeBadRequest, "%s takes no arguments", e.Name)
 	}
 	return d.order(ctx, order{manual: &policy.Arm{Scheduler: e.Name, Args: req.Args}, version: versionOf(e), force: req.Force, noWait: req.NoWait})
 }

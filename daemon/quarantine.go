@@ -228,11 +228,19 @@ func (l *loop) restVersions() map[string]string {
 			out[name] = v
 		}
 	}
+	failed := func(name string) {
+		add(name)
+		for other := range l.versions {
+			if policy.IsBuiltin(name) && policy.IsBuiltin(other) { // it rests as one
+				add(other)
+			}
+		}
+	}
 	for _, r := range l.engine.Resting() {
-		add(r.Arm.Scheduler)
+		failed(r.Arm.Scheduler)
 	}
 	for _, f := range l.failed {
-		add(f.Arm.Scheduler)
+		failed(f.Arm.Scheduler)
 	}
 	return out
 }
@@ -281,7 +289,9 @@ func (l *loop) resting(now time.Time) []api.Quarantine {
 // clear forgets the failures of one scheduler, or of all.
 func (l *loop) clear(scheduler string, all bool) api.QuarantineCleared {
 	now := time.Now()
-	matches := func(name string) bool { return all || name == scheduler || name == "scx_"+scheduler }
+	matches := func(name string) bool {
+		return all || name == scheduler || name == "scx_"+scheduler || policy.IsBuiltin(name) && policy.IsBuiltin(scheduler)
+	}
 	if len(l.failed) > 0 {
 		l.consult(now, l.manual, l.whyNot) // what failed since the last decision rests, too, and is among what is cleared
 	}

@@ -75,7 +75,7 @@ func (l *loop) take(ctx context.Context, o order) {
 	dec := l.consult(now, &policy.Order{Arm: *o.manual, Since: now}, whyNot)
 	refusal := l.refuse(*o.manual, now)
 	switch {
-	case dec.Action == policy.ActionSwap && refusal != nil && !o.force:
+	case (dec.Action == policy.ActionSwap || dec.Action == policy.ActionAdjust) && refusal != nil && !o.force:
 		l.emit(now)
 		l.answer(&o, reply{err: refusal})
 	case dec.Action == policy.ActionSwap:
@@ -85,6 +85,14 @@ func (l *loop) take(ctx context.Context, o order) {
 			l.answer(&o, taken)
 		}
 		l.emit(now)
+	case dec.Action == policy.ActionAdjust:
+		l.note(&dec)
+		rec, err := l.adjust(&dec)
+		if err == nil {
+			l.choose(*o.manual, now)
+		}
+		l.emit(now)
+		l.answer(&o, reply{result: api.SwitchResult{Swap: rec, InPlace: true}, err: switchError(err)})
 	case l.st.Scheduler.Owner == api.OwnerForeign:
 		l.answer(&o, reply{err: apiError(api.CodeConflict, "%s (ops %s) was started by somebody else and is left alone: stop it where it was started, then try again",
 			l.st.Scheduler.Name, l.st.Scheduler.Ops)})

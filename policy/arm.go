@@ -14,6 +14,21 @@ import (
 // sched_ext scheduler is. It needs no binary and is always usable.
 const EEVDF = "eevdf"
 
+// BuiltinPrefix begins the names of autosa's own scheduler under one of its
+// policies. Its arms take no arguments.
+const BuiltinPrefix = "builtin:"
+
+// Arms of the built-in scheduler. A change from one to another is none of
+// schedulers: it costs nothing.
+const (
+	BuiltinLatency    = BuiltinPrefix + "latency"
+	BuiltinBalanced   = BuiltinPrefix + "balanced"
+	BuiltinThroughput = BuiltinPrefix + "throughput"
+)
+
+// IsBuiltin reports whether a scheduler is the built-in one, under whatever policy.
+func IsBuiltin(scheduler string) bool { return strings.HasPrefix(scheduler, BuiltinPrefix) }
+
 // Arm is one thing that can be put in charge: a scheduler and its arguments.
 type Arm struct {
 	Scheduler string
@@ -46,19 +61,21 @@ func (a Arm) clone() Arm { return Arm{a.Scheduler, slices.Clone(a.Args)} }
 type Table map[workload.Class][]Arm
 
 // DefaultTable is the table of AutoSA, with its arguments, as the schedulers of
-// the 1.1 series take them. Idle has no entry: an idle machine keeps what it
-// has. The caller owns the result.
+// the 1.1 series take them. Behind each stands the built-in scheduler, under the
+// policy for that kind of work, for machines that have none of them. Idle has no
+// entry: an idle machine keeps what it has. The caller owns the result.
 func DefaultTable() Table {
 	rusty := Arm{"scx_rusty", []string{"--slice-us-underutil", "20000"}}
 	lavd := Arm{"scx_lavd", []string{"--slice-max-us", "5000"}}
+	latency, balanced, throughput := Arm{Scheduler: BuiltinLatency}, Arm{Scheduler: BuiltinBalanced}, Arm{Scheduler: BuiltinThroughput}
 	return Table{
-		workload.Interactive: {lavd.clone()},
-		workload.Media:       {lavd.clone()},
-		workload.Server:      {lavd.clone()},
-		workload.Compute:     {rusty.clone()},
-		workload.Batch:       {rusty.clone()},
-		workload.IO:          {{"scx_bpfland", []string{"--slice-us", "20000"}}},
-		workload.Mixed:       {{"scx_flash", []string{"--slice-us", "4096"}}},
+		workload.Interactive: {lavd.clone(), latency},
+		workload.Media:       {lavd.clone(), latency},
+		workload.Server:      {lavd.clone(), latency},
+		workload.Compute:     {rusty.clone(), throughput},
+		workload.Batch:       {rusty.clone(), throughput},
+		workload.IO:          {{"scx_bpfland", []string{"--slice-us", "20000"}}, balanced},
+		workload.Mixed:       {{"scx_flash", []string{"--slice-us", "4096"}}, balanced},
 	}
 }
 

@@ -24,13 +24,21 @@ type Rest struct {
 	Until time.Time
 }
 
-// Is reports whether r is the rest of that arm in that version.
-func (r Rest) Is(a Arm, version string) bool { return r.Version == version && r.Arm.Equal(a) }
+// Is reports whether r is the rest of that arm in that version. The built-in
+// scheduler rests as one: its policies are figures of one program.
+func (r Rest) Is(a Arm, version string) bool {
+	return r.Version == version && (r.Arm.Equal(a) || IsBuiltin(r.Arm.Scheduler) && IsBuiltin(a.Scheduler))
+}
+
+// names reports whether a scheduler's name is that of the rest.
+func (r Rest) names(scheduler string) bool {
+	return r.Arm.Scheduler == scheduler || IsBuiltin(r.Arm.Scheduler) && IsBuiltin(scheduler)
+}
 
 // note returns resting with the failures of in added, and without the arm that
 // has proved itself since: it has been in charge for as long as its last rest.
 func note(cfg Config, resting []Rest, in Input) []Rest {
-	resting = slices.DeleteFunc(slices.Clone(resting), func(r Rest) bool { return slices.Contains(in.Forgive, r.Arm.Scheduler) })
+	resting = slices.DeleteFunc(slices.Clone(resting), func(r Rest) bool { return slices.ContainsFunc(in.Forgive, r.names) })
 	for _, f := range in.Failures {
 		if f.Arm.Scheduler == EEVDF {
 			continue // nothing to rest from: it is what remains

@@ -14,10 +14,11 @@ import (
 // Decide says which arm should be in charge now. It never fails; cfg must be
 // valid ([Config.Validate]).
 //
-// What holds for every decision: ActionSwap is never decided while a foreign
+// What holds for every decision: neither ActionSwap nor ActionAdjust is decided while a foreign
 // scheduler is in charge, in ModeObserve, or towards an arm that is not usable
-// or is in charge already. Without an order it is decided only in ModeAuto, with
-// no hold in force, at or above the minimum confidence, for work that lasts, outside the minimum
+// or is in charge already, and ActionAdjust only from one policy of the built-in
+// scheduler to another, while it is autosa's. Without an order either is decided only in ModeAuto, with
+// no hold in force, at or above the minimum confidence, for work that lasts, and, for ActionSwap, outside the minimum
 // interval, and towards an arm that is not resting after a failure; and never
 // while a veto is in force.
 //
@@ -168,7 +169,7 @@ func (d *decider) manual() bool {
 		d.would("%s, when the rest is over, or a new order", in(r.Until.Sub(d.in.Now)))
 		return true
 	}
-	d.act(m.Arm, ActionSwap)
+	d.act(m.Arm, d.change(m.Arm))
 	return true
 }
 
@@ -204,7 +205,7 @@ func (d *decider) auto() {
 	}
 	switch d.cfg.Mode {
 	case ModeAuto:
-		d.act(want, ActionSwap)
+		d.act(want, d.change(want))
 		d.would("another kind of work, for %v with confidence %.2f, after %v", d.cfg.MinClassAge, d.cfg.MinConfidence,
 			d.cfg.MinSwitchInterval)
 	case ModeRecommend:
@@ -258,7 +259,9 @@ func (d *decider) gates(want Arm) bool {
 		d.because("the work has been so for %s only; %v are asked for", seconds(age), d.cfg.MinClassAge)
 		d.would("%s staying for another %s", c.Class, seconds(d.cfg.MinClassAge-age))
 	}
-	if since := d.in.Now.Sub(d.in.LastSwap); !d.in.LastSwap.IsZero() && since < d.cfg.MinSwitchInterval {
+	if d.change(want) == ActionAdjust {
+		d.because("a change of the built-in scheduler's policy is no swap")
+	} else if since := d.in.Now.Sub(d.in.LastSwap); !d.in.LastSwap.IsZero() && since < d.cfg.MinSwitchInterval {
 		open = false
 		d.because("the last swap was %s ago; swaps are kept %v apart", seconds(since), d.cfg.MinSwitchInterval)
 		d.would("%s, when the interval is over", in(d.cfg.MinSwitchInterval-since))
@@ -267,6 +270,14 @@ func (d *decider) gates(want Arm) bool {
 		d.because("%s stays; %s waits", d.in.InCharge.Arm, want)
 	}
 	return open
+}
+
+// change is what it takes to put a in charge.
+func (d *decider) change(a Arm) Action {
+	if IsBuiltin(a.Scheduler) && IsBuiltin(d.in.InCharge.Arm.Scheduler) && d.in.InCharge.Owner == OwnerAutosa {
+		return ActionAdjust
+	}
+	return ActionSwap
 }
 
 // held says which holds are in force.

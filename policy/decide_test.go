@@ -311,6 +311,9 @@ func TestEveryAlternativeSaysWhyNot(t *testing.T) {
 		"scx_rusty --slice-us-underutil 20000": "the choice for compute; it waits, as the reasons say",
 		"scx_lavd --slice-max-us 5000":         "the choice for interactive (0.00), media (0.00), server (0.15)",
 		"scx_flash --slice-us 4096":            "needs kernel 6.16",
+		"builtin:latency":                      "not installed",
+		"builtin:throughput":                   "not installed",
+		"builtin:balanced":                     "not installed",
 		"eevdf":                                "the last resort, when nothing else is usable",
 	}
 	for arm, why := range want {

@@ -48,6 +48,9 @@ const (
 	ActionKeep      Action = "keep"      // leave the arm in charge
 	ActionSwap      Action = "swap"      // put Decision.Arm in charge now
 	ActionRecommend Action = "recommend" // auto would swap to Decision.Arm
+	// ActionAdjust: put Decision.Arm in charge by a change of the built-in
+	// scheduler's policy, which is in charge: no swap.
+	ActionAdjust Action = "adjust"
 )
 
 // The defaults of [DefaultConfig].
@@ -67,7 +70,8 @@ type Config struct {
 	// the voted class, and of the classes that have the same arm.
 	MinConfidence float64
 	// MinSwitchInterval is the least time between the last swap, whoever ordered
-	// it, and one that auto makes.
+	// it, and one that auto makes. A change of the built-in scheduler's policy
+	// counts as none, and does not wait.
 	MinSwitchInterval time.Duration
 	// MinClassAge is how long the voted class must have asked for an arm before
 	// auto puts it in charge.
@@ -116,8 +120,8 @@ func (c Config) Validate() error {
 			if a.Scheduler == "" {
 				bad("the table has an arm without a scheduler for %s", class)
 			}
-			if a.Scheduler == EEVDF && len(a.Args) > 0 {
-				bad("the table gives %s arguments for %s: it takes none", EEVDF, class)
+			if (a.Scheduler == EEVDF || IsBuiltin(a.Scheduler)) && len(a.Args) > 0 {
+				bad("the table gives %s arguments for %s: it takes none", a.Scheduler, class)
 			}
 		}
 	}

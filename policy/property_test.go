@@ -18,9 +18,9 @@ import (
 type world struct{ *rand.Rand }
 
 func (w world) arm() Arm {
-	names := []string{EEVDF, "scx_lavd", "scx_rusty", "scx_bpfland", "scx_flash", "scx_nowhere"}
+	names := []string{EEVDF, "scx_lavd", "scx_rusty", "scx_bpfland", "scx_flash", "scx_nowhere", BuiltinLatency, BuiltinBalanced, BuiltinThroughput}
 	a := Arm{Scheduler: names[w.IntN(len(names))]}
-	if a.Scheduler != EEVDF && w.IntN(2) == 0 {
+	if a.Scheduler != EEVDF && !IsBuiltin(a.Scheduler) && w.IntN(2) == 0 {
 		a.Args = []string{"--x"}
 	}
 	return a
@@ -64,7 +64,7 @@ func (w world) input() Input {
 	} else if in.InCharge.Arm.Scheduler == EEVDF {
 		in.InCharge.Owner = OwnerKernel
 	}
-	for _, s := range []string{"scx_lavd", "scx_rusty", "scx_bpfland", "scx_flash"} {
+	for _, s := range []string{"scx_lavd", "scx_rusty", "scx_bpfland", "scx_flash", BuiltinLatency, BuiltinBalanced, BuiltinThroughput} {
 		if w.IntN(4) != 0 {
 			in.WhyNot[s] = []string{"", "", "broken"}[w.IntN(3)]
 		}
@@ -86,7 +86,7 @@ func (w world) input() Input {
 		in.Failures = append(in.Failures, Failure{Arm: w.arm(), Version: []string{"", "1.0"}[w.IntN(2)], At: w.time(), Reason: "went down"})
 	}
 	if w.IntN(2) == 0 {
-		in.Versions = map[string]string{"scx_lavd": "1.0", "scx_rusty": "1.1"}
+		in.Versions = map[string]string{"scx_lavd": "1.0", "scx_rusty": "1.1", BuiltinLatency: "1.0", BuiltinThroughput: "1.0"}
 	}
 	if w.IntN(8) == 0 {
 		in.Forgive = []string{w.arm().Scheduler}
@@ -119,6 +119,10 @@ func check(t *testing.T, cfg Config, before State, in Input, d Decision, after S
 			bad("an alternative is the arm itself or has no reason")
 		}
 	}
+	inPlace := IsBuiltin(d.Arm.Scheduler) && IsBuiltin(in.InCharge.Arm.Scheduler) && in.InCharge.Owner == OwnerAutosa
+	if d.Action == ActionSwap && inPlace || d.Action == ActionAdjust && !inPlace {
+		bad("takes a change of policy for a swap, or a swap for one")
+	}
 	if d.Action != ActionKeep {
 		switch {
 		case in.InCharge.Owner == OwnerForeign:
@@ -142,11 +146,11 @@ func check(t *testing.T, cfg Config, before State, in Input, d Decision, after S
 	}
 	if d.Action != ActionKeep && in.Manual == nil {
 		switch {
-		case d.Action == ActionSwap && cfg.Mode != ModeAuto, d.Action == ActionRecommend && cfg.Mode != ModeRecommend:
+		case (d.Action == ActionSwap || d.Action == ActionAdjust) && cfg.Mode != ModeAuto, d.Action == ActionRecommend && cfg.Mode != ModeRecommend:
 			bad("acts in the wrong mode")
 		case !(sure >= cfg.MinConfidence):
 			bad("acts below the minimum confidence")
-		case !in.LastSwap.IsZero() && in.Now.Sub(in.LastSwap) < cfg.MinSwitchInterval:
+		case !inPlace && !in.LastSwap.IsZero() && in.Now.Sub(in.LastSwap) < cfg.MinSwitchInterval:
 			bad("acts inside the minimum interval")
 		case in.Now.Sub(in.Host.Since) < cfg.MinClassAge &&
 			!(before.Choice.Arm.Equal(d.Arm) && in.Now.Sub(before.Choice.Since) >= cfg.MinClassAge):
@@ -169,7 +173,7 @@ func check(t *testing.T, cfg Config, before State, in Input, d Decision, after S
 		bad("acts against the veto")
 	}
 	for _, r := range after.Resting {
-		if slices.Contains(in.Forgive, r.Arm.Scheduler) && !slices.ContainsFunc(in.Failures, func(f Failure) bool { return r.Is(f.Arm, f.Version) }) {
+		if slices.ContainsFunc(in.Forgive, r.names) && !slices.ContainsFunc(in.Failures, func(f Failure) bool { return r.Is(f.Arm, f.Version) }) {
 			bad("remembers what was to be forgotten")
 		}
 	}
@@ -177,7 +181,7 @@ func check(t *testing.T, cfg Config, before State, in Input, d Decision, after S
 		if !d.Manual {
 			bad("an order is in force and not followed")
 		}
-		if d.Action != ActionKeep && (d.Action != ActionSwap || !d.Arm.Equal(m.Arm)) {
+		if d.Action != ActionKeep && (d.Action == ActionRecommend || !d.Arm.Equal(m.Arm)) {
 			bad("acts, and not on the order")
 		}
 		why, known := in.WhyNot[m.Arm.Scheduler]
@@ -214,7 +218,7 @@ func TestDecideHoldsItsPromises(t *testing.T) {
 			t.Fatalf("seed %d", seed)
 		}
 	}
-	for _, a := range []Action{ActionKeep, ActionSwap, ActionRecommend} {
+	for _, a := range []Action{ActionKeep, ActionSwap, ActionRecommend, ActionAdjust} {
 		if acted[a] < 125 {
 			t.Errorf("only %d decisions were %s: the worlds do not try it", acted[a], a)
 		}

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"autosa/bpf/sched"
 )
 
 // searchPath is where schedulers are looked for after the configured
@@ -43,6 +45,8 @@ type Catalogue struct {
 
 	mu       sync.Mutex
 	versions map[fileID]version // guarded by mu
+
+	probe func() error // whether the built-in one can run here
 }
 
 // Entry is one scheduler as found on this machine.
@@ -83,6 +87,7 @@ func NewCatalogue(o CatalogueOptions) (*Catalogue, error) {
 		root:     os.Geteuid() == 0,
 		paths:    make(map[string]string, len(o.Paths)),
 		versions: make(map[fileID]version),
+		probe:    sync.OnceValue(probeOwn),
 	}
 	var errs []error
 	for _, dir := range o.Dirs {
@@ -102,20 +107,24 @@ func NewCatalogue(o CatalogueOptions) (*Catalogue, error) {
 
 // canonicalName is the catalogue's form of a scheduler's name: with "scx_".
 func canonicalName(name string) string {
-	if name == EEVDF || strings.HasPrefix(name, "scx_") {
+	if name == EEVDF || IsBuiltin(name) || strings.HasPrefix(name, "scx_") {
 		return name
 	}
 	return "scx_" + name
 }
 
-// List returns EEVDF, every known scheduler, and every other scx_* binary found,
+// List returns EEVDF, every known scheduler, the built-in one under each of its
+// policies, and every other scx_* binary found,
 // in a stable order. Versions not seen before are asked of the binaries, each
 // bounded in time; ctx bounds the whole.
 func (c *Catalogue) List(ctx context.Context) []Entry {
-	names := make([]string, 0, len(known)+1)
+	names := make([]string, 0, len(known)+4)
 	names = append(names, EEVDF)
 	for i := range known {
 		names = append(names, known[i].name)
+	}
+	for _, p := range sched.Policies() {
+		names = append(names, builtinPrefix+string(p))
 	}
 	var extra []string
 	for name := range c.paths {
@@ -168,7 +177,7 @@ func (c *Catalogue) Lookup(ctx context.Context, name string) (Entry, error) {
 // isSchedulerName reports whether name can be a scheduler's: nothing that names a
 // path or would be taken for an option.
 func isSchedulerName(name string) bool {
-	if name == EEVDF {
+	if _, ok := builtinPolicy(name); ok || name == EEVDF {
 		return true
 	}
 	rest, ok := strings.CutPrefix(name, "scx_")
@@ -185,6 +194,9 @@ func (c *Catalogue) find(ctx context.Context, name string) Entry {
 			Name: EEVDF, Description: "the kernel's default scheduler", Version: Release(),
 			Installed: true, Usable: true, Known: true, CgroupWeight: true,
 		}
+	}
+	if p, ok := builtinPolicy(name); ok {
+		return c.builtinEntry(p)
 	}
 	e := Entry{Name: name, Description: "not in the catalogue; to be chosen by hand only"}
 	flag := ""

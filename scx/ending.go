@@ -104,7 +104,7 @@ type Evidence struct {
 //  2. The kernel's word: the reason in its log, else that in the scheduler's
 //     account of the kernel's exit information ("EXIT: …"). All but "unregistered
 //     from user space", which any death of the process leads to.
-//  3. What autosa did itself.
+//  3. What autosa did itself, or met itself with the built-in scheduler.
 //  4. The wait status: signals, then the exit status of a panic, and of a usage
 //     error before it came up.
 //  5. What it printed: a rejection by the verifier, a missing kernel
@@ -126,6 +126,7 @@ func (e Evidence) Ending() Ending {
 	if end, said := e.kernel(); said {
 		return end
 	}
+	var own *builtinError
 	exit := Exit{}
 	if e.Exit != nil {
 		exit = *e.Exit
@@ -133,6 +134,8 @@ func (e Evidence) Ending() Ending {
 	switch {
 	case errors.Is(e.Err, context.Canceled), errors.Is(e.Err, context.DeadlineExceeded), errors.Is(e.Err, ErrClosed):
 		return EndingStopped
+	case errors.As(e.Err, &own):
+		return own.ending()
 	case errors.Is(e.Err, ErrTimeout):
 		return EndingTimeout // its end was autosa's doing, and is no evidence
 	case exit.Requested && e.Err == nil:

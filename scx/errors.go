@@ -32,6 +32,8 @@ var (
 	ErrTimeout = errors.New("the kernel did not confirm it in time")
 	// ErrExited: the scheduler ended before it was in charge.
 	ErrExited = errors.New("the scheduler ended")
+	// ErrNotInCharge: only what is in charge can be adjusted.
+	ErrNotInCharge = errors.New("the built-in scheduler is not in charge")
 	// ErrNotPermitted: autosa lacks a capability that it takes.
 	ErrNotPermitted = errors.New("not permitted")
 )

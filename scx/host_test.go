@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"autosa/bpf/sched"
 )
 
 // Capability sets as /proc/PID/status shows them.
@@ -54,7 +56,9 @@ func check(t *testing.T, checks []Check, name string) Check {
 func TestPreflightOfASoundMachineIsAllWell(t *testing.T) {
 	dir := trustedDir(t)
 	install(t, dir, "scx_lavd", "echo scx_lavd 1.1.4")
-	for _, c := range Preflight(t.Context(), PreflightOptions{Host: fakeHost(t), Catalogue: catalogue(t, CatalogueOptions{Dirs: []string{dir}})}) {
+	all := catalogue(t, CatalogueOptions{Dirs: []string{dir}})
+	all.probe = func() error { return nil }
+	for _, c := range Preflight(t.Context(), PreflightOptions{Host: fakeHost(t), Catalogue: all}) {
 		if c.Level != LevelOK || c.Detail == "" || c.Remedy != "" {
 			t.Errorf("%+v", c)
 		}
@@ -115,9 +119,16 @@ func TestPreflightNamesEachTroubleWithItsRemedy(t *testing.T) {
 }
 
 func TestPreflightWithoutAScheduler(t *testing.T) {
-	got := check(t, Preflight(t.Context(), PreflightOptions{Host: fakeHost(t), Catalogue: catalogue(t, CatalogueOptions{})}), "schedulers")
-	if got.Level != LevelFail || got.Remedy == "" {
+	c := catalogue(t, CatalogueOptions{})
+	c.probe = func() error { return &sched.UnsupportedError{Feature: "function scx_bpf_now", Needs: "Linux 6.14"} }
+	got := check(t, Preflight(t.Context(), PreflightOptions{Host: fakeHost(t), Catalogue: c}), "schedulers")
+	if got.Level != LevelFail || got.Remedy == "" || !strings.Contains(got.Detail, "the built-in one: the kernel has no function scx_bpf_now") {
 		t.Errorf("%+v", got)
+	}
+	c.probe = func() error { return nil }
+	got = check(t, Preflight(t.Context(), PreflightOptions{Host: fakeHost(t), Catalogue: c}), "schedulers")
+	if got.Level != LevelOK || got.Detail != "the built-in one" {
+		t.Errorf("with the built-in one: %+v", got)
 	}
 }
 

@@ -173,9 +173,14 @@ func (h Host) checkInCharge(in *InCharge) Check {
 
 func checkSchedulers(entries []Entry) Check {
 	var usable, refused []string
+	builtIn := "none" // why the built-in one cannot be used; empty where it can
 	for _, e := range entries {
 		switch {
 		case e.Name == EEVDF || !e.Known:
+		case IsBuiltin(e.Name):
+			if builtIn = e.WhyNot; e.Usable {
+				builtIn = ""
+			}
 		case e.Usable:
 			name := e.Name
 			if e.Version != "" {
@@ -187,6 +192,13 @@ func checkSchedulers(entries []Entry) Check {
 		}
 	}
 	c := Check{Name: "schedulers", Level: LevelOK, Detail: strings.Join(usable, ", ")}
+	switch {
+	case builtIn == "":
+		usable = append(usable, "the built-in one")
+		c.Detail = strings.Join(usable, ", ")
+	case builtIn != "none":
+		refused = append(refused, "the built-in one: "+builtIn)
+	}
 	if len(usable) == 0 {
 		c.Level, c.Detail = LevelFail, "no scheduler is installed that could be used"
 		c.Remedy = "install the scx schedulers of your distribution, or name their directory in the configuration"

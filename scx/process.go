@@ -28,6 +28,9 @@ type Exit struct {
 	Signal syscall.Signal
 	// Requested is true when autosa asked it to end.
 	Requested bool
+	// Builtin is true of the built-in scheduler, which has no process: Code is then 1
+	// when the kernel took it out or refused it.
+	Builtin bool
 	// Reason is what the scheduler printed of the kernel's exit information
 	// ("EXIT: …"); empty if nothing.
 	Reason string
@@ -39,6 +42,10 @@ type Exit struct {
 func (e Exit) String() string {
 	var s string
 	switch {
+	case e.Builtin && e.Code != 0:
+		s = "the kernel took it out, or refused it"
+	case e.Builtin:
+		s = "it ended"
 	case e.Signal != 0:
 		s = fmt.Sprintf("killed by %s", unix.SignalName(e.Signal))
 	case e.Code < 0:

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"regexp"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // swap is one call of Switch as it goes.
@@ -84,6 +86,13 @@ func (w *swap) run(ctx context.Context) (Result, error) {
 	}
 	if unchanged {
 		res.Unchanged = true
+		return w.done(res)
+	}
+	if w.old != nil && IsBuiltin(w.old.target.Name) && IsBuiltin(w.target.Name) {
+		if _, err := w.adjust(w.target); err != nil {
+			return w.fail(ctx, res, nil, err)
+		}
+		res.InPlace = true
 		return w.done(res)
 	}
 
@@ -189,12 +198,12 @@ func (w *swap) prepare(ctx context.Context) (next *running, ungated string, err 
 // it showed: there is no gate here, or it did not come to the gate because
 // another scheduler is in charge. Empty if it was held, and when it would fail
 // anyhow.
-func notHeld(p *process, err error) string {
+func notHeld(p child, err error) string {
 	var g *gateError
 	if errors.As(err, &g) {
 		return g.why
 	}
-	if errors.Is(err, ErrExited) && busy.MatchString(p.out.text()) {
+	if errors.Is(err, ErrExited) && busy.MatchString(p.prints().text()) {
 		return "it looks for another scheduler before it registers: " + p.ending().Complaint
 	}
 	return ""
@@ -231,6 +240,9 @@ func (w *swap) preflight(ctx context.Context) (unchanged bool, err error) {
 	if err := checkArgs(w.target.Args); err != nil {
 		return false, err
 	}
+	if IsBuiltin(w.target.Name) && len(w.target.Args) > 0 {
+		return false, fmt.Errorf("%w: %s takes none", ErrBadArgs, w.target.Name)
+	}
 	if w.entry, err = w.opt.Catalogue.Lookup(ctx, w.target.Name); err != nil {
 		return false, err
 	}
@@ -249,9 +261,15 @@ func (w *swap) preflight(ctx context.Context) (unchanged bool, err error) {
 // spawn makes a scheduler's supervisor. The scheduler itself is not started yet.
 func (s *Switcher) spawn(ctx context.Context, t Target, e Entry, state string) (*running, error) {
 	log := s.log.With("scheduler", t.Name)
-	p, err := spawn(ctx, log, state, e.Path, t.Args, min(s.opt.StopTimeout, 2*time.Second))
-	if err != nil {
-		return nil, err
+	var p child
+	if policy, ok := builtinPolicy(t.Name); ok {
+		p = newBuiltin(policy, state != noGate, s.loadOwn, log)
+	} else {
+		process, err := spawn(ctx, log, state, e.Path, t.Args, min(s.opt.StopTimeout, 2*time.Second))
+		if err != nil {
+			return nil, err
+		}
+		p = process
 	}
 	r := &running{target: t, entry: e, proc: p, held: state != noGate, oomKills: s.host.oomKills()}
 	s.left.starting(r)
@@ -320,9 +338,17 @@ func (w *swap) prove(ctx context.Context, next *running, seq uint64) (up time.Ti
 	state, told := StateDisabled, began
 	for {
 		select {
-		case <-next.proc.done:
-			exit := next.proc.ending()
-			return up, ks, fmt.Errorf("%w: %s", ErrExited, exit)
+		case <-next.proc.over():
+			switch refused := next.proc.refusal(); {
+			case errors.Is(refused, unix.EBUSY):
+				if ks, err = w.kernel.Read(); err != nil {
+					return up, ks, err
+				}
+				return up, ks, &ForeignError{Ops: ks.Ops, State: ks.State}
+			case refused != nil:
+				return up, ks, refused
+			}
+			return up, ks, fmt.Errorf("%w: %s", ErrExited, next.proc.ending())
 		case <-ctx.Done():
 			return up, ks, ctx.Err()
 		case <-timeout.C:
@@ -346,7 +372,7 @@ func (w *swap) prove(ctx context.Context, next *running, seq uint64) (up time.Ti
 		if ks.EnableSeq <= seq {
 			continue // raised right after the state
 		}
-		holds, known := holdsLink(w.host.proc(), next.proc.PID(), next.proc.group)
+		holds, known := next.proc.holdsLink(w.host.proc())
 		named := next.entry.Ops == "" || opsMatch(ks.Ops, next.entry.Ops)
 		switch {
 		case named && (holds || !known) && next.proc.alive():
@@ -380,10 +406,10 @@ func (w *swap) fail(ctx context.Context, res Result, next *running, cause error)
 			failed.Err = errors.Join(cause, err)
 		}
 		exit := next.proc.ending()
-		if next.proc.PID() != 0 {
+		if next.proc.begun() {
 			failed.Exit = &exit
 		}
-		failed.Output = next.proc.out.text()
+		failed.Output = next.proc.prints().text()
 		if exit.Reason != "" && !isCleanEnd(exit.Reason) {
 			failed.KernelReason = exit.Reason
 		}
@@ -453,9 +479,9 @@ func (w *swap) retire(r *running, outrun bool) error {
 	r.outrun = outrun
 	w.mu.Unlock()
 	var err error
-	if r.proc.PID() == 0 {
+	if !r.proc.begun() {
 		r.proc.abandon()
-		<-r.proc.done
+		<-r.proc.over()
 	} else {
 		_, err = w.stop(context.Background(), r)
 	}

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"autosa/bpf/sched"
 )
 
 // Options configure a [Switcher]. The zero value is useful but for Catalogue.
@@ -66,6 +68,8 @@ type Switcher struct {
 	// load behind a gate, and why. Guarded by mu.
 	ungated map[fileID]string
 	left    *leftovers
+	// loadOwn loads the built-in scheduler.
+	loadOwn func(sched.Policy) (ownScheduler, error)
 }
 
 // sighting is what was in charge at the last look.
@@ -78,9 +82,9 @@ type sighting struct {
 
 // running is a scheduler that this Switcher started.
 type running struct {
-	target Target
+	target Target // written with Switcher.mu and the token held, so either is enough to read it
 	entry  Entry
-	proc   *process
+	proc   child
 	kmsg   *kmsg // its own reading position; closed when it has ended
 	// oomKills is the cgroup's count of processes killed for want of memory when
 	// it was started.
@@ -137,6 +141,7 @@ func NewSwitcher(o Options) (*Switcher, error) {
 
 		stateFile: o.Kernel.path("state"),
 		ungated:   make(map[fileID]string),
+		loadOwn:   loadOwn,
 	}
 	s.left = &leftovers{host: s.host, log: o.Log, file: o.Leftovers}
 	s.life, s.quit = context.WithCancel(context.Background())
@@ -208,7 +213,7 @@ func (s *Switcher) owns(r *running, ks KernelState) bool {
 	if ks.State != StateEnabled {
 		return true // a link cannot exist yet
 	}
-	holds, known := holdsLink(s.host.proc(), r.proc.PID(), r.proc.group)
+	holds, known := r.proc.holdsLink(s.host.proc())
 	return holds || !known
 }
 

@@ -53,6 +53,9 @@ type Result struct {
 	To   Target
 	// Unchanged is true when the target was in charge already; nothing was done.
 	Unchanged bool
+	// InPlace is true when only the policy of the built-in scheduler was changed:
+	// nothing was unregistered, and the kernel counts no enable.
+	InPlace bool
 	// InCharge is what the kernel said afterwards.
 	InCharge InCharge
 	// Gap is how long no scheduler was loaded between the old and the new one, as

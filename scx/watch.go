@@ -126,11 +126,11 @@ func (s *Switcher) endProcess(ctx context.Context, r *running) error {
 }
 
 // waitEnd reports whether p ended within d and before ctx.
-func waitEnd(ctx context.Context, p *process, d time.Duration) bool {
+func waitEnd(ctx context.Context, p child, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
-	case <-p.done:
+	case <-p.over():
 		return true
 	case <-timer.C:
 	case <-ctx.Done():
@@ -162,13 +162,13 @@ func (s *Switcher) watch(r *running) {
 	hung := false         // it was killed because it stayed
 	for {
 		select {
-		case <-r.proc.done:
+		case <-r.proc.over():
 			s.ended(r, hung)
 			return
 		case now := <-tick.C:
 			switch in, err := s.inspect(r); {
 			case err != nil:
-				s.log.Warn("cannot see whether the scheduler is in charge", "scheduler", r.target.Name, "err", err)
+				s.log.Warn("cannot see whether the scheduler is in charge", "scheduler", r.entry.Name, "err", err)
 			case in:
 				lost = time.Time{}
 				if now.Sub(counted) > countEvery {
@@ -183,7 +183,7 @@ func (s *Switcher) watch(r *running) {
 				r.proc.destroy()
 			case !hung && now.Sub(lost) > s.opt.ReadyTimeout:
 				// The kernel took it out, and it neither ends nor registers anew.
-				s.log.Warn("scheduler is out of charge and its process stays, killing it", "scheduler", r.target.Name, "pid", r.proc.PID())
+				s.log.Warn("scheduler is out of charge and its process stays, killing it", "scheduler", r.entry.Name, "pid", r.proc.PID())
 				hung = true
 				r.proc.kill()
 			}
@@ -214,7 +214,7 @@ func (s *Switcher) inspect(r *running) (bool, error) {
 	s.mu.Unlock()
 	e.Kernel = r.kmsg.collect()
 	e.Reason = kernelReason(e.Kernel)
-	r.reborn = r.proc.out.written()
+	r.reborn = r.proc.prints().written()
 	s.emit(e)
 	return true, nil
 }
@@ -245,8 +245,10 @@ func (s *Switcher) ended(r *running, hung bool) {
 	look.Stop()
 	s.forget(r)
 	exit := r.proc.ending()
+	s.mu.Lock()
 	e := r.event(EventDied)
-	e.Exit, e.Output, e.Kernel, e.Counters = &exit, r.proc.out.text(), r.kmsg.collect(), r.counters
+	s.mu.Unlock()
+	e.Exit, e.Output, e.Kernel, e.Counters = &exit, r.proc.prints().text(), r.kmsg.collect(), r.counters
 	known := s.evidence(r, r.kmsg, e.Kernel)
 	known.CameUp = true
 	if hung { // its end was autosa's doing: the kernel's word says why it was out of charge, or nothing does
@@ -266,14 +268,14 @@ func (s *Switcher) ended(r *running, hung bool) {
 	}
 	in.Unsettled = false // with this event
 	e.InCharge = in
-	s.log.Warn("scheduler lost", "scheduler", r.target.Name, "kind", e.Kind, "ending", string(e.Ending), "exit", exit.String(), "reason", e.Reason, "in_charge", in.Name)
+	s.log.Warn("scheduler lost", "scheduler", e.Target.Name, "kind", e.Kind, "ending", string(e.Ending), "exit", exit.String(), "reason", e.Reason, "in_charge", in.Name)
 	s.emit(e)
 }
 
 // errStayed is why a scheduler was killed that was in charge no longer.
 var errStayed = errors.New("taken out by the kernel, and its process stayed until it was killed")
 
-// event begins an event about r.
+// event begins an event about r. The caller holds mu.
 func (r *running) event(kind EventKind) Event {
 	return Event{
 		Time: time.Now(), Kind: kind, Target: r.target, Ops: r.ops, PID: r.proc.PID(), Version: r.entry.Version, Path: r.entry.Path,
@@ -283,14 +285,14 @@ func (r *running) event(kind EventKind) Event {
 // evidence is what is known of r's end, which has come. k is where lines were
 // collected from.
 func (s *Switcher) evidence(r *running, k *kmsg, lines []string) Evidence {
-	exit, output := r.proc.ending(), r.proc.out.since(r.reborn)
+	exit, output := r.proc.ending(), r.proc.prints().since(r.reborn)
 	exit.Reason = exitReason(output)
 	config, _ := s.host.kernelConfig()
 	e := Evidence{
 		Ops: cmp.Or(r.entry.Ops, r.ops), Kernel: lines, Output: output, NoKernelConfig: config == "",
-		OOMKilled: k.killed(r.proc.PID(), r.proc.group) || s.host.oomKills() > r.oomKills,
+		OOMKilled: k.killed(r.proc.pids()...) || s.host.oomKills() > r.oomKills,
 	}
-	if r.proc.PID() != 0 {
+	if r.proc.begun() {
 		e.Exit = &exit
 	}
 	return e

@@ -17,7 +17,11 @@
  *
  * Every task waits where a CPU looks that may run it: a CPU looks first at the
  * queue of its own cache, tasks are queued by the CPU that the kernel has them
- * on, which is one they may use. What waits for seconds all the same goes first.
+ * on, which is one they may use. Whoever queues a task wakes an idle CPU for it,
+ * if one may run it: an idle CPU looks nowhere. A CPU that goes offline looks at
+ * none of these queues any more: what waits for it is moved to the kernel's
+ * global one, from which it still takes, to push it to another CPU. What waits
+ * for seconds all the same goes first.
  *
  * Context: but for init_task, the cgroups' and init, run queue lock held,
  * interrupts off.
@@ -43,8 +47,8 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define SHARE_FRESH MSEC	 /* how long a cgroup's share is believed */
 #define MAX_WAIT (3000 * MSEC)	 /* then a task goes first; the watchdog bites at 10 s */
 #define SWEEP_EVERY (100 * MSEC) /* look for those */
-#define SWEEP_TASKS 32		 /* at so many, from the end of the queue */
-#define HEAD_TASKS 8		 /* of the beginning are looked at for one that may run here */
+#define SWEEP_TASKS 128		 /* at so many, from the end of the queue */
+#define HEAD_TASKS 128		 /* of the beginning are looked at for one that may run here */
 
 struct task_state {
 	u64 vtime;   /* it has had */
@@ -351,6 +355,21 @@ s32 autosa_select_cpu(u64 *ctx)
 	return cpu;
 }
 
+/*
+ * An idle CPU is woken for a task that has been queued, also for one that woke: a
+ * CPU may have become idle since one was looked for.
+ */
+static __always_inline bool wake_idle(struct cpu_state *c, struct task_struct *p)
+{
+	s32 cpu = scx_bpf_pick_idle_cpu(p->cpus_ptr, 0);
+
+	if (cpu < 0)
+		return false;
+	c->wakes++;
+	scx_bpf_kick_cpu(cpu, SCX_KICK_IDLE);
+	return true;
+}
+
 /* A task that woke takes its CPU from one that comes after it. */
 static __always_inline void preempt(struct cpu_state *c, struct cpu_state *target, s32 cpu,
 				    const struct task_state *t, const struct policy *pol)
@@ -369,7 +388,7 @@ void autosa_enqueue(u64 *ctx)
 {
 	struct task_struct *p = (void *)ctx[0];
 	u64 flags = ctx[1];
-	s32 cpu = scx_bpf_task_cpu(p), idle;
+	s32 cpu = scx_bpf_task_cpu(p);
 	struct cpu_state *c = this_cpu(), *target = cpu_state(cpu);
 	struct task_state *t = state_of(p);
 	const struct policy *pol;
@@ -397,15 +416,8 @@ void autosa_enqueue(u64 *ctx)
 	c->enqueued++;
 	scx_bpf_dsq_insert_vtime(p, ordered(t->llc), turn(pol, l, t->llc), t->key, flags);
 
-	if (p->nr_cpus_allowed > 1 && !(flags & SCX_ENQ_WAKEUP)) {
-		idle = scx_bpf_pick_idle_cpu(p->cpus_ptr, 0);
-		if (idle >= 0) {
-			c->wakes++;
-			scx_bpf_kick_cpu(idle, SCX_KICK_IDLE);
-		}
-	} else if (pol->preempt && flags & SCX_ENQ_WAKEUP) {
+	if (!wake_idle(c, p) && pol->preempt && flags & SCX_ENQ_WAKEUP)
 		preempt(c, target, cpu, t, pol);
-	}
 }
 
 /* Moves who has waited too long to where they go first. */
@@ -668,15 +680,39 @@ void autosa_cgroup_set_weight(u64 *ctx)
 	change_demand(g->parent, by);
 }
 
+static void push_out(s32 cpu, u64 dsq)
+{
+	struct bpf_iter_scx_dsq it;
+	struct task_struct *p;
+
+	bpf_iter_scx_dsq_new(&it, dsq, 0);
+	while ((p = bpf_iter_scx_dsq_next(&it)))
+		if (scx_bpf_task_cpu(p) == cpu)
+			scx_bpf_dsq_move(&it, p, SCX_DSQ_GLOBAL, 0);
+	bpf_iter_scx_dsq_destroy(&it);
+}
+
 /* Without these two the kernel ejects a scheduler when a CPU comes or goes. */
 SEC("struct_ops.s/cpu_online")
 void autosa_cpu_online(void)
 {
 }
 
-SEC("struct_ops.s/cpu_offline")
-void autosa_cpu_offline(void)
+/*
+ * The kernel asks no more what the CPU shall run, and queues by itself what comes
+ * to it. What it has let us queue before is given back. Not sleepable, since
+ * queues are looked through under RCU.
+ */
+SEC("struct_ops/cpu_offline")
+void autosa_cpu_offline(u64 *ctx)
 {
+	s32 cpu = ctx[0];
+	struct cpu_state *c = cpu_state(cpu);
+
+	if (!c)
+		return;
+	push_out(cpu, ordered(c->llc));
+	push_out(cpu, overdue(c->llc));
 }
 
 SEC("struct_ops.s/init")

@@ -3,6 +3,8 @@
 package sched
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -13,6 +15,8 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 )
@@ -170,5 +174,40 @@ func TestProbeSaysWhatIsMissing(t *testing.T) {
 		}
 	case err != nil:
 		t.Errorf("on a kernel with sched_ext: %v", err)
+	}
+}
+
+// What user space says of the program is what the program asks the kernel for.
+func TestTheWatchdogIsThePrograms(t *testing.T) {
+	for name, load := range map[string]func() (*ebpf.CollectionSpec, error){"first form": loadSched, "second form": loadSchedv2} {
+		spec, err := load()
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := spec.Maps[schedMapAutosa]
+		ops, ok := btf.UnderlyingType(m.Value).(*btf.Struct)
+		if !ok {
+			t.Fatalf("%s: the scheduler is a %v", name, m.Value)
+		}
+		value, ok := m.Contents[0].Value.([]byte)
+		if !ok {
+			t.Fatalf("%s: its content is a %T", name, m.Contents[0].Value)
+		}
+		for _, f := range ops.Members {
+			if f.Name == "timeout_ms" {
+				ms := binary.NativeEndian.Uint32(value[f.Offset.Bytes():])
+				if got := time.Duration(ms) * time.Millisecond; got != Watchdog {
+					t.Errorf("%s: it asks for %v, want %v", name, got, Watchdog)
+				}
+			}
+			if f.Name == "name" {
+				if got, _, _ := bytes.Cut(value[f.Offset.Bytes():], []byte{0}); string(got) != Ops {
+					t.Errorf("%s: its name is %q, want %q", name, got, Ops)
+				}
+			}
+		}
+	}
+	if v := Version(); len(v) != 8 || v != Version() {
+		t.Errorf("version %q", v)
 	}
 }

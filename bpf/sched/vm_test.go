@@ -307,16 +307,35 @@ func TestVMPinnedTasksRunWhereverTheyAreSent(t *testing.T) {
 	}
 }
 
-func TestVMComingAndGoingCPUsEjectNobody(t *testing.T) {
+// Tasks that may use one CPU alone share it, however many others stand before
+// them in the queue of their cache.
+func TestVMTasksBoundToCPUsOfOneCacheShareTheirs(t *testing.T) {
 	guest.SchedExt(t)
 	guest.Long(t)
+	s := attached(t, Options{})
+	pinned(t, spin(t, 12), 0)
+	two := pinned(t, spin(t, 2), 1)
+	fair(t, "two on CPU 1 beside twelve on CPU 0", two, 6*time.Second)
+	if stats, err := s.Stats(); err != nil || stats.Overdue > 0 {
+		t.Errorf("%+v %v: somebody had to wait until the guard helped", stats, err)
+	}
+}
+
+// A CPU that goes has tasks in the queue that may run nowhere else: they go with
+// it, to where the kernel sends them. It comes back, and is used.
+func TestVMComingAndGoingCPUsEjectNobody(t *testing.T) {
+	guest.SchedExt(t)
+	guest.On(t, "6.18")
 	s := attached(t, Options{caches: []int{0, 1}})
 	seq := enableSeq(t)
 	const online = "/sys/devices/system/cpu/cpu1/online"
 	t.Cleanup(func() { write(t, online, "1") })
-	spinners := append(spin(t, 3), pinned(t, spin(t, 1), 1)...)
+	spinners := spin(t, 5)
 	for range 3 {
 		for _, value := range []string{"0", "1"} {
+			if value == "0" {
+				pinned(t, spinners[:2], 1) // the kernel frees them when the CPU goes
+			}
 			write(t, online, value)
 			before := runtimes(t, spinners)
 			guest.Await(t, soon, "all spinners run with cpu1/online "+value, func() bool {
@@ -336,7 +355,7 @@ func TestVMComingAndGoingCPUsEjectNobody(t *testing.T) {
 
 func TestVMSysRqEndsItAndItSaysSo(t *testing.T) {
 	guest.SchedExt(t)
-	guest.Long(t)
+	guest.On(t, "7.2")
 	s := attached(t, Options{})
 	write(t, "/proc/sysrq-trigger", "S")
 	select {

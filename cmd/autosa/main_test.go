@@ -19,7 +19,10 @@ import (
 
 	"autosa/api"
 	"autosa/api/server"
+	"autosa/bpf/sched"
 	"autosa/config"
+	"autosa/policy"
+	"autosa/scx"
 	"autosa/workload"
 )
 
@@ -327,6 +330,11 @@ func TestNamesSharedWithOtherPackagesAgree(t *testing.T) {
 	for _, name := range classNames() {
 		if _, err := workload.ParseClass(name); err != nil {
 			t.Error(err)
+		}
+	}
+	for _, p := range sched.Policies() {
+		if name := policy.BuiltinPrefix + string(p); !scx.IsBuiltin(name) || !policy.IsBuiltin(name) {
+			t.Errorf("%s is not everywhere a name of the built-in scheduler", name)
 		}
 	}
 	if len(classNames()) != workload.NumClasses {

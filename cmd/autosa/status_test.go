@@ -97,9 +97,24 @@ func foreign() api.Status {
 	return st
 }
 
+// builtin is one under the built-in scheduler.
+func builtin() api.Status {
+	st := deciding()
+	st.Swap, st.Warnings = nil, nil
+	st.Scheduler = api.InCharge{Name: "builtin:latency", Ops: "autosa", Args: []string{}, Since: noon.Add(-12 * time.Minute), Owner: api.OwnerAutosa}
+	st.Builtin = &api.Builtin{
+		Policy: "latency", Generation: 3, CPUs: 8, ObeyingCPUs: 7, Adjustments: 2,
+		Counts: api.BuiltinCounts{Direct: 123456, Enqueued: 2345, Stolen: 34, Preemptions: 567, Overdue: 1},
+	}
+	st.LastDecision.Action, st.LastDecision.Arm, st.LastDecision.Args = "adjust", "builtin:latency", []string{}
+	st.LastSwap.To, st.LastSwap.Args = "builtin:throughput", []string{}
+	return st
+}
+
 // hostile is one whose names were chosen to harm a terminal.
 func hostile() api.Status {
 	st := deciding()
+	st.Builtin = &api.Builtin{Policy: "\x1b[2J"}
 	bad := "\x1b]0;owned\a\x1b[2J\n\u202eevil\xff"
 	st.Version, st.ModeReason, st.Kernel.Release, st.Kernel.State = bad, bad, bad, bad
 	st.Scheduler.Name, st.Scheduler.Args = bad, []string{bad}
@@ -129,7 +144,7 @@ func write(t *testing.T, p page, st api.Status) string {
 
 func TestStatusGolden(t *testing.T) {
 	for name, st := range map[string]api.Status{
-		"status-observing": observing(), "status-deciding": deciding(), "status-foreign": foreign(), "status-hostile": hostile(),
+		"status-observing": observing(), "status-deciding": deciding(), "status-foreign": foreign(), "status-builtin": builtin(), "status-hostile": hostile(),
 	} {
 		t.Run(name, func(t *testing.T) { golden(t, name, write(t, page{styles: stylesFor(io.Discard)}, st)) })
 	}

@@ -36,6 +36,7 @@ func (p page) write(w io.Writer, st api.Status) error {
 	b := &strings.Builder{}
 	p.head(b, st)
 	p.scheduler(b, st)
+	p.builtin(b, st)
 	p.workload(b, st)
 	p.waits(b, st)
 	p.decision(b, st)
@@ -95,6 +96,18 @@ func (p page) scheduler(b *strings.Builder, st api.Status) {
 	if st.Swap != nil {
 		p.more(b, "now %s: %s, for %s", clean(st.Swap.Phase), command(st.Swap.To, st.Swap.Args), age(p.now.Sub(st.Swap.Since)))
 	}
+}
+
+// builtin says what the built-in scheduler counts.
+func (p page) builtin(b *strings.Builder, st api.Status) {
+	s := st.Builtin
+	if s == nil {
+		return
+	}
+	c := s.Counts
+	p.more(b, "policy %s, obeyed by %d of %d CPUs; %s changed", clean(s.Policy), s.ObeyingCPUs, s.CPUs, count(int(s.Adjustments), "time"))
+	p.more(b, "%s to idle CPUs, %s queued (%s stolen), %s preempted, %s overdue", grouped(c.Direct), grouped(c.Enqueued), grouped(c.Stolen),
+		grouped(c.Preemptions), grouped(c.Overdue))
 }
 
 // since says when something began; nothing for the zero time.

@@ -20,7 +20,11 @@ func (a *app) switchCommand() *cobra.Command {
 		Use:   "switch SCHEDULER [-- ARGS...]",
 		Short: "Put a scheduler in charge by hand, until `autosa auto`",
 		Long: `Put a scheduler in charge and keep it there until ` + "`autosa auto`" + `. It is named with or
-without "scx_"; eevdf is the kernel's own. What follows -- are its arguments.
+without "scx_"; eevdf is the kernel's own, builtin:latency, builtin:balanced and
+builtin:throughput are autosa's. What follows -- are its arguments.
+
+From one policy of the built-in scheduler to another nothing is swapped: it takes
+effect at once.
 
 The command ends when the kernel has confirmed the scheduler, or autosa has gone
 back to the one before. Ctrl-C ends the waiting, not the swap. With --no-wait it ends
@@ -104,6 +108,11 @@ func (a *app) showPhases(ctx context.Context, c *client.Client) {
 func (a *app) sayResult(r api.SwitchResult) {
 	if r.Unchanged {
 		fmt.Fprintln(a.stdout, "in charge already; it stays until `autosa auto`")
+		return
+	}
+	if r.InPlace {
+		fmt.Fprintf(a.stdout, "%s follows %s without a gap: the same scheduler under another policy; it stays until `autosa auto`\n",
+			command(r.Swap.To, nil), clean(r.Swap.From))
 		return
 	}
 	if r.Accepted {

@@ -37,18 +37,22 @@ type daemon struct {
 
 // startDaemon runs `autosa start` as a user would, with intervals shortened to
 // the length of a demonstration, and follows it with `autosa status --watch`.
+// scxDir has the schedulers; empty for none.
 func startDaemon(ctx context.Context, bin, scxDir string) (*daemon, error) {
 	dir, err := os.MkdirTemp("", "autosa-demo-")
 	if err != nil {
 		return nil, err
 	}
 	d := &daemon{bin: bin, socket: filepath.Join(dir, "autosa.sock"), done: make(chan struct{}), began: time.Now()}
-	d.cmd = exec.Command(bin, "start",
-		"--socket", d.socket, "--state-dir", filepath.Join(dir, "state"), "--scheduler-dir", scxDir,
+	args := []string{"start", "--socket", d.socket, "--state-dir", filepath.Join(dir, "state")}
+	if scxDir != "" {
+		args = append(args, "--scheduler-dir", scxDir)
+	}
+	d.cmd = exec.Command(bin, append(args,
 		"--collection-interval", "1", "--aggregation-window", "6", "--min-switch-interval", "10",
 		"--log-level", "warn",
 		// On an emulated CPU observing takes many times what it takes elsewhere.
-		"--tracer-budget", "0")
+		"--tracer-budget", "0")...)
 	d.cmd.Stdout, d.cmd.Stderr = os.Stdout, os.Stderr
 	// AUTOSA_* variables are settings to the daemon, and here the guest's.
 	d.cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "AUTOSA_") })
@@ -62,6 +66,17 @@ func startDaemon(ctx context.Context, bin, scxDir string) (*daemon, error) {
 		return nil, err
 	}
 	return d, nil
+}
+
+// order says something to the daemon as its operator does.
+func (d *daemon) order(ctx context.Context, args []string) error {
+	cmd := exec.CommandContext(ctx, d.bin, append(args, "--socket", d.socket)...)
+	out, err := cmd.CombinedOutput()
+	fmt.Printf("$ autosa %s\n%s", strings.Join(args, " "), out)
+	if err != nil {
+		return fmt.Errorf("autosa %s: %w", strings.Join(args, " "), err)
+	}
+	return nil
 }
 
 // follow waits for the socket and begins to read statuses.

@@ -27,6 +27,14 @@ type row struct {
 	swaps    []api.Swap
 	status   api.InCharge
 	kernel   kernel
+	adjusted []adjustment
+}
+
+// adjustment is a change of the built-in scheduler's policy, with the kernel's
+// count of enables before and after it.
+type adjustment struct {
+	to          string
+	before, seq uint64
 }
 
 // kernel is what sysfs says, read here and not asked of the daemon.
@@ -63,6 +71,24 @@ func (d *daemon) show(ctx context.Context, load string, p phase) (row, error) {
 	}()
 
 	r := row{phase: p}
+	if len(p.order) > 0 {
+		ordered := make(chan error, 1)
+		go func() { ordered <- d.order(ctx, p.order) }()
+		for waiting := true; waiting; { // the stream flows meanwhile
+			select {
+			case err := <-ordered:
+				if err != nil {
+					return r, err
+				}
+				waiting = false
+			case st, ok := <-d.statuses:
+				if !ok {
+					return r, fmt.Errorf("the status stream ended during the order %s", strings.Join(p.order, " "))
+				}
+				d.print(st, &r)
+			}
+		}
+	}
 	began, changed := time.Now(), time.Now()
 	for {
 		select {
@@ -99,6 +125,12 @@ func (d *daemon) print(st api.Status, r *row) bool {
 		for _, why := range dec.Reasons {
 			fmt.Printf("             because %s\n", why)
 		}
+	}
+	if b, old := st.Builtin, d.seen.Builtin; b != nil && old != nil && b.Adjustments != old.Adjustments {
+		k := readKernel()
+		fmt.Printf("           policy changed in place to %s, %d of %d CPUs obey yet; the kernel says ops=%s enable_seq=%d\n",
+			b.Policy, b.ObeyingCPUs, b.CPUs, k.ops, k.enableSeq)
+		r.adjusted = append(r.adjusted, adjustment{to: b.Policy, before: d.seen.Kernel.EnableSeq, seq: k.enableSeq})
 	}
 	if s := st.LastSwap; s != nil && (d.seen.LastSwap == nil || s.Time != d.seen.LastSwap.Time) {
 		r.swaps = append(r.swaps, *s)
@@ -185,6 +217,11 @@ func summary(rows []row, last api.Status) {
 				verdict = "failed: " + s.Error
 			}
 			fmt.Printf("     %-12s → %-12s during %-18s %s\n", s.From, s.To, r.phase.name, verdict)
+		}
+	}
+	for _, r := range rows {
+		for _, a := range r.adjusted {
+			fmt.Printf("     in place     → %-12s during %-18s no swap, enable_seq %d as before\n", a.to, r.phase.name, a.seq)
 		}
 	}
 	var lost []string
