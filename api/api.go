@@ -44,6 +44,7 @@ const (
 	OwnerKernel  Owner = "kernel"  // EEVDF
 	OwnerAutosa  Owner = "autosa"  // started by this daemon
 	OwnerForeign Owner = "foreign" // started by somebody else; left alone
+	OwnerAdopted Owner = "adopted" // started by somebody else; may be replaced
 )
 
 // Status is the daemon's whole state at one tick, immutable once published.
@@ -106,6 +107,28 @@ type InCharge struct {
 	PID   int       `json:"pid,omitempty"`
 	Since time.Time `json:"since"`
 	Owner Owner     `json:"owner"`
+	// Mode is the name under which an operator chose the arguments; empty where they
+	// were given themselves, and where autosa chose.
+	Mode string `json:"mode,omitempty"`
+	// Process is who runs a scheduler that somebody else started, as far as it is
+	// known.
+	Process *Process `json:"process,omitempty"`
+	// HandsOff is why one that somebody else started is left alone.
+	HandsOff string `json:"hands_off,omitempty"`
+}
+
+// Process is a process that runs a scheduler.
+type Process struct {
+	PID  int    `json:"pid"`
+	Comm string `json:"comm"`
+	// Exe is the file that it executes; empty where that may not be seen.
+	Exe    string `json:"exe,omitempty"`
+	Cgroup string `json:"cgroup,omitempty"`
+	// Unit is the systemd unit that it belongs to; empty where it belongs to none.
+	Unit string `json:"unit,omitempty"`
+	// Manager is who keeps it running, such as "systemd unit scx.service"; empty for
+	// one that was started by hand.
+	Manager string `json:"manager,omitempty"`
 }
 
 // SwapProgress is a swap under way.
@@ -325,6 +348,38 @@ type Scheduler struct {
 	InCharge    bool   `json:"in_charge"`
 	// Classes are the workload classes for which the table names it.
 	Classes []workload.Class `json:"classes"`
+	// Remedy is what would make it usable.
+	Remedy string `json:"remedy,omitempty"`
+	// Known is false for one that autosa has no data about: to be chosen by hand only.
+	Known bool `json:"known"`
+	// Ops is its name within root/ops, before the version; empty where not known.
+	Ops string `json:"ops,omitempty"`
+	// Suits are the classes of work that it is said to suit.
+	Suits []string `json:"suits"`
+	// Modes are its arguments by name, in the order in which they are shown.
+	Modes []SchedulerMode `json:"modes"`
+	// ModesUnchecked is why the binary could not be asked whether it takes them.
+	ModesUnchecked string `json:"modes_unchecked,omitempty"`
+	// WatchdogSeconds is after how long without a turn the kernel takes it out; 0:
+	// not known.
+	WatchdogSeconds float64 `json:"watchdog_seconds"`
+	// HonoursCPUWeight and HonoursCPUMax say whether cgroup cpu.weight and cpu.max
+	// hold under it.
+	HonoursCPUWeight bool `json:"honours_cpu_weight"`
+	HonoursCPUMax    bool `json:"honours_cpu_max"`
+	// Needs are what it needs of the kernel beside sched_ext, LeavesBehind settings
+	// that stay when it is killed.
+	Needs        []string `json:"needs"`
+	LeavesBehind []string `json:"leaves_behind"`
+	Notes        []string `json:"notes"`
+}
+
+// SchedulerMode is a set of arguments that has a name.
+type SchedulerMode struct {
+	Name string   `json:"name"`
+	Args []string `json:"args"`
+	// WhyNot is why the version at hand does not take them; empty when it does.
+	WhyNot string `json:"why_not,omitempty"`
 }
 
 // SwitchRequest orders a scheduler by hand.
@@ -333,6 +388,8 @@ type SwitchRequest struct {
 	// "builtin:latency", or EEVDF.
 	Scheduler string   `json:"scheduler"`
 	Args      []string `json:"args"`
+	// Mode names its arguments; Args is empty then.
+	Mode string `json:"mode,omitempty"`
 	// Force tries it though it is quarantined.
 	Force bool `json:"force,omitempty"`
 	// NoWait asks for an answer as soon as the order is taken.

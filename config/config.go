@@ -38,6 +38,16 @@ const (
 	LogJSON   LogFormat = "json"
 )
 
+// Foreign says what becomes of a scheduler that somebody else started.
+type Foreign string
+
+// Foreign schedulers are left alone, or counted as arms that may be replaced where
+// nobody else manages them.
+const (
+	ForeignLeave Foreign = "leave"
+	ForeignAdopt Foreign = "adopt"
+)
+
 // Config is a complete, valid configuration.
 type Config struct {
 	// CollectionInterval is the time between two samples.
@@ -74,6 +84,7 @@ type Config struct {
 	Backoff    time.Duration
 	MaxBackoff time.Duration
 
+	Foreign    Foreign
 	Schedulers Schedulers
 	Tracer     Tracer
 	// Arms overrides, class by class, which schedulers are tried in which
@@ -94,6 +105,8 @@ type Schedulers struct {
 	// Paths are absolute paths of single binaries by scheduler name; they
 	// outrank any search.
 	Paths map[string]string
+	// Known adds to what autosa knows of schedulers, or overrides it, by their names.
+	Known map[string]Known
 }
 
 // Tracer tunes what is observed.
@@ -139,6 +152,7 @@ func Default() Config {
 		StopTimeout:        5 * time.Second,
 		Backoff:            time.Minute,
 		MaxBackoff:         24 * time.Hour,
+		Foreign:            ForeignLeave,
 		Tracer: Tracer{
 			Groups: 64, EventsPerSecond: 2000, RingBytes: 256 << 10, WaitThreshold: time.Millisecond, Budget: 0.005,
 		},
@@ -154,6 +168,16 @@ type Sources struct {
 	Environ []string
 	// Classes are the workload classes that may have arms.
 	Classes []string
+	// Words are those that [scheduler.NAME] may use.
+	Words Words
+}
+
+// Words are what only the catalogue of schedulers knows.
+type Words struct {
+	// Modes are the names of modes, Needs what a scheduler may need of the kernel.
+	Modes, Needs []string
+	// Ops has the scheduler that registers under each name.
+	Ops map[string]string
 }
 
 // Load returns the configuration that the sources add up to. Its error is of
@@ -184,7 +208,7 @@ func Socket(src Sources) (string, error) {
 
 // gather applies all sources.
 func gather(src Sources) *loader {
-	l := &loader{cfg: Default(), origins: make(map[string]string), doubtful: make(map[string]bool), classes: src.Classes}
+	l := &loader{cfg: Default(), origins: make(map[string]string), doubtful: make(map[string]bool), classes: src.Classes, words: src.Words}
 	env := l.environment(src.Environ)
 	path, named := DefaultFile, ""
 	if v, ok := env["config"]; ok {
@@ -210,6 +234,8 @@ type loader struct {
 	cfg     Config
 	errs    Errors
 	classes []string
+	words   Words
+	ops     map[string]string // words.Ops with what the file adds; nil before the first
 	// origins says where each key that is not at its default was set.
 	origins map[string]string
 	// doubtful are the keys with a mistake in one of the sources.

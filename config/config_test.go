@@ -25,7 +25,7 @@ func load(t testing.TB, text string, environ []string, args ...string) (Config, 
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return Load(Sources{Flags: parseFlags(t, append([]string{"-c", path}, args...)...), Environ: environ, Classes: classes})
+	return Load(Sources{Flags: parseFlags(t, append([]string{"-c", path}, args...)...), Environ: environ, Classes: classes, Words: testWords})
 }
 
 func parseFlags(t testing.TB, args ...string) *Flags {
@@ -138,6 +138,7 @@ scheduler = "eevdf"
 		StopTimeout:        1500 * time.Millisecond,
 		Backoff:            90 * time.Second,
 		MaxBackoff:         2 * time.Hour,
+		Foreign:            ForeignLeave,
 		Schedulers: Schedulers{
 			Dirs:  []string{"/opt/scx", "/usr/libexec"},
 			Paths: map[string]string{"scx_lavd": "/opt/lavd", "scx_rusty": "/opt/rusty"},

@@ -46,7 +46,7 @@ func TestWhatTheExampleHasCommentedOutIsValid(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(c.Arms["compute"]) != 2 || len(c.Schedulers.Paths) != 1 {
+	if len(c.Arms["compute"]) != 2 || len(c.Schedulers.Paths) != 1 || len(c.Schedulers.Known["scx_lavd"].Modes["gaming"]) != 3 {
 		t.Errorf("%+v", c)
 	}
 }

@@ -82,6 +82,7 @@ func join(prefix, key string) string {
 // sections are the tables whose keys are names that the operator chooses.
 var sections = map[string]func(l *loader, path, name string, e *entry){
 	"schedulers.paths": (*loader).schedulerPath,
+	"scheduler":        (*loader).known,
 	"arms":             (*loader).arms,
 }
 

@@ -21,6 +21,7 @@ func FuzzLoad(f *testing.F) {
 		"arms.io = [{scheduler='builtin:latency'}, {scheduler='scx_rusty', args=[]}, {scheduler = \"eevdf\"}]", "a.b.c = {d = [1, [2, 3.5e7]]}", "[a]\n[a.b]\n[[a.c]]\n[a]",
 		"x = 1979-05-27T07:32:00Z", "socket = \"\"\"\na\"\"\"", "\"\" = 1", "schedulers = {dirs = [\"/x\"], paths = {lavd = '/y'}}", "# x\r\n\tlog_level='info'",
 		"tracer.wait_threshold = \"1ms\"\ntracer.groups = 0x10", "[arms]\nidle = {}", "a = nan", "\xef\xbb\xbfsocket = '/x'", "[[a]]\n[[a]]\n[a.b]\nc=[]",
+		"[scheduler.a]\nops = \"a\"\nneeds = [\"group-sched\"]\n[scheduler.a.modes]\nauto = [\"-x\"]", "foreign = 'adopt'\nscheduler = {b = {watchdog_secs = 1e9}}",
 	} {
 		f.Add([]byte(seed))
 	}
@@ -30,7 +31,7 @@ func FuzzLoad(f *testing.F) {
 		if err := os.WriteFile(path, data, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		c, err := Load(Sources{Flags: &Flags{file: &path}, Classes: classes})
+		c, err := Load(Sources{Flags: &Flags{file: &path}, Classes: classes, Words: testWords})
 		if err != nil {
 			var mistakes Errors
 			if !errors.As(err, &mistakes) {
@@ -54,6 +55,16 @@ func FuzzLoad(f *testing.F) {
 			c.StartTimeout < time.Second || c.StopTimeout <= 0 || c.Tracer.Groups < 1 || c.Tracer.WaitThreshold <= 0 ||
 			!filepath.IsAbs(c.Socket) || !filepath.IsAbs(c.StateDir) {
 			t.Fatalf("an invalid configuration was accepted: %+v", c)
+		}
+		for name, k := range c.Schedulers.Known {
+			if !strings.HasPrefix(name, "scx_") || k.Watchdog != nil && (*k.Watchdog < 0 || *k.Watchdog > maxWatchdog) {
+				t.Fatalf("scheduler %q: %+v", name, k)
+			}
+			for mode := range k.Modes {
+				if !slices.Contains(testWords.Modes, mode) {
+					t.Fatalf("mode %q of %s", mode, name)
+				}
+			}
 		}
 		for class, arms := range c.Arms {
 			for _, a := range arms {

@@ -27,7 +27,9 @@ func (c Config) Reloaded(next Config) (live Config, pending []string) {
 		{"log_format", c.LogFormat, next.LogFormat},
 		{"start_timeout_secs", c.StartTimeout, next.StartTimeout},
 		{"stop_timeout_secs", c.StopTimeout, next.StopTimeout},
-		{"schedulers", c.Schedulers, next.Schedulers},
+		{"foreign", c.Foreign, next.Foreign},
+		{"schedulers", c.Schedulers.places(), next.Schedulers.places()},
+		{"scheduler", c.Schedulers.Known, next.Schedulers.Known},
 		{"tracer", c.Tracer, next.Tracer},
 	} {
 		if !reflect.DeepEqual(s.old, s.new) {
@@ -36,3 +38,6 @@ func (c Config) Reloaded(next Config) (live Config, pending []string) {
 	}
 	return live, pending
 }
+
+// places are s without what is known of single schedulers.
+func (s Schedulers) places() Schedulers { return Schedulers{Dirs: s.Dirs, Paths: s.Paths} }

@@ -136,6 +136,16 @@ var settings = []*setting{
 		key: "quarantine.longest_secs",
 		set: duration(func(c *Config) *time.Duration { return &c.MaxBackoff }, time.Second, 7*24*time.Hour),
 	}, {
+		key: "foreign",
+		set: func(c *Config, v value) error {
+			s, err := v.oneOf("leave", "adopt")
+			if err != nil {
+				return err
+			}
+			c.Foreign = Foreign(s)
+			return nil
+		},
+	}, {
 		key: "schedulers.dirs", flag: "scheduler-dir", kind: "directory",
 		usage: "directory searched for schedulers before PATH; repeatable",
 		set: func(c *Config, v value) error {

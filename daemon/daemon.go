@@ -21,6 +21,7 @@ import (
 
 	"autosa/api"
 	"autosa/collector"
+	"autosa/config"
 	"autosa/policy"
 	"autosa/scx"
 )
@@ -105,7 +106,7 @@ func (d *Daemon) open() error {
 		return fmt.Errorf("start the collector: %w", err)
 	}
 	d.source = source
-	cat, err := scx.NewCatalogue(scx.CatalogueOptions{Dirs: c.Schedulers.Dirs, Paths: c.Schedulers.Paths})
+	cat, err := NewCatalogue(c)
 	if err != nil {
 		return err
 	}
@@ -116,13 +117,17 @@ func (d *Daemon) open() error {
 	sw, err := scx.NewSwitcher(scx.Options{
 		Catalogue: cat, Kernel: d.kernel, Log: d.opts.Logger.With("component", "scx"),
 		ReadyTimeout: c.StartTimeout, StopTimeout: c.StopTimeout, Progress: d.progressed,
-		Leftovers: filepath.Join(c.StateDir, "leftovers.json"),
+		Leftovers: filepath.Join(c.StateDir, "leftovers.json"), Ungated: filepath.Join(c.StateDir, "ungated.json"),
+		Adopt: c.Foreign == config.ForeignAdopt,
 	})
 	if err != nil {
 		return fmt.Errorf("prepare to switch schedulers: %w", err)
 	}
 	if err := sw.Recover(); err != nil {
 		d.log.Warn("recover", "err", err)
+	}
+	if err := sw.Listen(); err != nil {
+		d.log.Warn("schedulers of others will be seen at the next tick only", "err", err)
 	}
 	d.hands = sw
 	return nil

@@ -71,12 +71,15 @@ type fakeHands struct {
 
 	adjusted []string // guarded by mu; policies that were ordered in place
 	refuses  error    // guarded by mu; what comes of such orders
+
+	// changes tells that what is in charge may be another.
+	changes chan struct{}
 }
 
 func newFakeHands() *fakeHands {
 	return &fakeHands{
 		now:    scx.InCharge{Name: api.EEVDF, Owner: scx.OwnerKernel, Kernel: scx.KernelState{Supported: true, State: scx.StateDisabled}},
-		events: make(chan scx.Event, 4),
+		events: make(chan scx.Event, 4), changes: make(chan struct{}, 1),
 	}
 }
 
@@ -120,6 +123,8 @@ func (h *fakeHands) Builtin() *scx.BuiltinState {
 	}
 	return &scx.BuiltinState{Policy: policy, Generation: uint64(len(h.adjusted) + 1), CPUs: 2, Obeying: 1, Stats: sched.Stats{Stolen: 7}}
 }
+
+func (h *fakeHands) Changes() <-chan struct{} { return h.changes }
 
 func (h *fakeHands) InCharge() (scx.InCharge, error) {
 	h.mu.Lock()

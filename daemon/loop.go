@@ -33,7 +33,10 @@ type loop struct {
 	clock  *engine.Clock
 	rec    recorder
 	manual *policy.Order
-	whyNot map[string]string // usable schedulers; nil until first looked for
+	// chosen is the arm, and the name of its mode, that the operator named last.
+	chosen  chosen
+	sighted string            // the foreign scheduler that the log has told of
+	whyNot  map[string]string // usable schedulers; nil until first looked for
 	// versions are the schedulers', as last seen.
 	versions map[string]string
 	failed   []policy.Failure     // since the last decision
@@ -85,8 +88,9 @@ func (l *loop) run(ctx context.Context) {
 	look := time.NewTicker(catalogueInterval)
 	defer look.Stop()
 	var events <-chan scx.Event
+	var changes <-chan struct{}
 	if l.hands != nil {
-		events = l.hands.Events()
+		events, changes = l.hands.Events(), l.hands.Changes()
 	}
 	l.log.Info("started", "version", l.opts.Version, "kernel", l.st.Kernel.Release, "mode", string(l.mode()), "socket", l.opts.Config.Socket)
 	for {
@@ -115,6 +119,8 @@ func (l *loop) run(ctx context.Context) {
 			maps.Copy(l.versions, m.versions)
 		case f := <-l.calls:
 			f(l)
+		case <-changes:
+			l.changed(time.Now())
 		case e, ok := <-events:
 			if !ok {
 				events = nil
@@ -136,6 +142,7 @@ func (l *loop) restore() {
 	}
 	if m := p.Manual; m != nil {
 		l.manual = &policy.Order{Arm: policy.Arm{Scheduler: m.Scheduler, Args: m.Args}, Since: m.Since}
+		l.chosen = chosen{l.manual.Arm, m.Mode}
 		l.log.Info("the operator's choice from before holds", "scheduler", m.Scheduler, "args", m.Args)
 	}
 	l.restoreHolds(p.Holds, time.Now())
@@ -150,7 +157,7 @@ func (l *loop) restore() {
 func (l *loop) save() {
 	p := persisted{Holds: l.keptHolds()}
 	if m := l.manual; m != nil {
-		p.Manual = &persistedArm{Scheduler: m.Arm.Scheduler, Args: list(m.Arm.Args), Since: m.Since}
+		p.Manual = &persistedArm{Scheduler: m.Arm.Scheduler, Args: list(m.Arm.Args), Since: m.Since, Mode: l.chosen.of(m.Arm)}
 	}
 	err := l.store.save(p)
 	l.trouble("state", err)
@@ -276,7 +283,9 @@ func (l *loop) truth() bool {
 	l.st.Kernel.State, l.st.Kernel.EnableSeq = string(c.Kernel.State), c.Kernel.EnableSeq
 	l.st.Scheduler = api.InCharge{
 		Name: c.Name, Ops: c.Kernel.Ops, Args: list(c.Args), PID: c.PID, Since: c.Since, Owner: api.Owner(c.Owner),
+		Mode: l.modeOf(c), Process: apiProcess(c.Process), HandsOff: c.HandsOff,
 	}
+	l.foreigner(c)
 	return !c.Unsettled
 }
 

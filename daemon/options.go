@@ -49,6 +49,7 @@ type hands interface {
 	Builtin() *scx.BuiltinState
 	InCharge() (scx.InCharge, error)
 	Events() <-chan scx.Event
+	Changes() <-chan struct{}
 	Close(ctx context.Context) error
 }
 

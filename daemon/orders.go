@@ -19,6 +19,8 @@ import (
 type order struct {
 	// manual is the arm to hold; nil to give the choice back to autosa.
 	manual *policy.Arm
+	// mode is the name of the arm's arguments; empty where they were given themselves.
+	mode string
 	// version is the arm's, force that it is tried though it is quarantined.
 	version string
 	force   bool
@@ -56,7 +58,14 @@ func (d *Daemon) Switch(ctx context.Context, req api.SwitchRequest) (api.SwitchR
 	if (e.Name == api.EEVDF || scx.IsBuiltin(e.Name)) && len(req.Args) > 0 {
 		return api.SwitchResult{}, apiError(api.CodeBadRequest, "%s takes no arguments", e.Name)
 	}
-	return d.order(ctx, order{manual: &policy.Arm{Scheduler: e.Name, Args: req.Args}, version: versionOf(e), force: req.Force, noWait: req.NoWait})
+	if req.Mode != "" {
+		m, err := modeOf(&e, req)
+		if err != nil {
+			return api.SwitchResult{}, err
+		}
+		req.Args = m.Args
+	}
+	return d.order(ctx, order{manual: &policy.Arm{Scheduler: e.Name, Args: req.Args}, mode: req.Mode, version: versionOf(e), force: req.Force, noWait: req.NoWait})
 }
 
 // Auto withdraws the operator's choice. What is in charge stays until the next
@@ -114,11 +123,9 @@ func (d *Daemon) Schedulers(ctx context.Context) ([]api.Scheduler, error) {
 	st := d.Status()
 	out := make([]api.Scheduler, 0, len(entries))
 	for _, e := range entries {
-		s := api.Scheduler{
-			Name: e.Name, Description: e.Description, Path: e.Path, Version: e.Version,
-			Installed: e.Installed, Usable: e.Usable, WhyNot: e.WhyNot,
-			InCharge: e.Name == st.Scheduler.Name, Classes: list(d.policy.Load().Table.Classes(e.Name)),
-		}
+		s := apiScheduler(&e)
+		s.InCharge = e.Name == st.Scheduler.Name
+		s.Classes = list(d.policy.Load().Table.Classes(e.Name))
 		if s.Usable && d.observe != "" && e.Name != api.EEVDF {
 			s.Usable, s.WhyNot = false, d.observe
 		}

@@ -75,6 +75,27 @@ func newQuarantine(stateDir string) *quarantine {
 // load reads the file, as the clock stands now. One that is not there is empty;
 // one that cannot be understood is kept aside, and the error says where.
 func (q *quarantine) load(now time.Time, longest time.Duration) (quarantined, error) {
+	p, err := q.read(now, longest)
+	var damaged *damagedError
+	if errors.As(err, &damaged) {
+		err = keepAside("quarantine", q.path, now, damaged.err)
+	}
+	return p, err
+}
+
+// damagedError is why a file cannot be understood.
+type damagedError struct {
+	path string
+	err  error
+}
+
+func (e *damagedError) Error() string {
+	return fmt.Sprintf("%s cannot be understood: %v", e.path, e.err)
+}
+func (e *damagedError) Unwrap() error { return e.err }
+
+// read is load, and leaves the file where it is.
+func (q *quarantine) read(now time.Time, longest time.Duration) (quarantined, error) {
 	f, err := os.Open(q.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return quarantined{}, nil
@@ -84,11 +105,12 @@ func (q *quarantine) load(now time.Time, longest time.Duration) (quarantined, er
 	}
 	defer f.Close()
 	var p quarantined
-	if err := decodeBounded(f, &p); err != nil {
-		return quarantined{}, keepAside("quarantine", q.path, now, err)
+	err = decodeBounded(f, &p)
+	if err == nil {
+		err = p.check()
 	}
-	if err := p.check(); err != nil {
-		return quarantined{}, keepAside("quarantine", q.path, now, err)
+	if err != nil {
+		return quarantined{}, fmt.Errorf("read quarantine: %w", &damagedError{q.path, err})
 	}
 	for i := range p.Entries {
 		p.Entries[i] = p.Entries[i].clamp(now, longest)
@@ -98,6 +120,30 @@ func (q *quarantine) load(now time.Time, longest time.Duration) (quarantined, er
 		p.Trying.Since = now
 	}
 	return p, nil
+}
+
+// Resting is what rests on this kernel as the last daemon with that state directory
+// has left it, whatever versions are installed now. It changes nothing.
+func Resting(stateDir string, now time.Time) ([]api.Quarantine, error) {
+	p, err := newQuarantine(stateDir).read(now, policy.DefaultMaxBackoff)
+	if err != nil {
+		return nil, err
+	}
+	var out []api.Quarantine
+	for _, e := range p.Entries {
+		if e.Kernel == scx.Release() && now.Before(e.Until) {
+			out = append(out, e.wire(now))
+		}
+	}
+	return out, nil
+}
+
+// wire is an entry as the API has it.
+func (e rest) wire(now time.Time) api.Quarantine {
+	return api.Quarantine{
+		Scheduler: e.Scheduler, Args: list(e.Args), Version: e.Version, Kernel: e.Kernel, Failures: e.Failures,
+		Time: e.At, Reason: e.Reason, Until: e.Until, Resting: now.Before(e.Until),
+	}
 }
 
 func (p *quarantined) check() error {
@@ -271,10 +317,7 @@ func (l *loop) quarantineList(now time.Time) []api.Quarantine {
 		})
 	}
 	for _, e := range l.quarantine.others {
-		out = append(out, api.Quarantine{
-			Scheduler: e.Scheduler, Args: list(e.Args), Version: e.Version, Kernel: e.Kernel, Failures: e.Failures,
-			Time: e.At, Reason: e.Reason, Until: e.Until, Resting: now.Before(e.Until),
-		})
+		out = append(out, e.wire(now))
 	}
 	return out
 }

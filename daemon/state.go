@@ -33,6 +33,9 @@ type persistedArm struct {
 	Scheduler string    `json:"scheduler"`
 	Args      []string  `json:"args"`
 	Since     time.Time `json:"since"`
+	// Mode is the name under which the arguments were chosen; empty where they were
+	// given themselves.
+	Mode string `json:"mode,omitempty"`
 }
 
 // store keeps the state file. It is used by the daemon's loop alone.

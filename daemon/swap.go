@@ -89,16 +89,16 @@ func (l *loop) take(ctx context.Context, o order) {
 		l.note(&dec)
 		rec, err := l.adjust(&dec)
 		if err == nil {
-			l.choose(*o.manual, now)
+			l.choose(*o.manual, "", now)
 		}
 		l.emit(now)
 		l.answer(&o, reply{result: api.SwitchResult{Swap: rec, InPlace: true}, err: switchError(err)})
 	case l.st.Scheduler.Owner == api.OwnerForeign:
-		l.answer(&o, reply{err: apiError(api.CodeConflict, "%s (ops %s) was started by somebody else and is left alone: stop it where it was started, then try again",
-			l.st.Scheduler.Name, l.st.Scheduler.Ops)})
+		l.answer(&o, reply{err: l.handsOff()})
 	case o.manual.Equal(policy.Arm{Scheduler: l.st.Scheduler.Name, Args: l.st.Scheduler.Args}):
 		l.note(&dec)
-		l.choose(*o.manual, now)
+		l.choose(*o.manual, o.mode, now)
+		l.truth()
 		l.emit(now)
 		l.answer(&o, reply{result: api.SwitchResult{Unchanged: true}})
 	default:
@@ -121,8 +121,9 @@ func (l *loop) answer(o *order, r reply) {
 }
 
 // choose makes an arm the operator's choice.
-func (l *loop) choose(a policy.Arm, now time.Time) {
+func (l *loop) choose(a policy.Arm, mode string, now time.Time) {
 	l.veto = nil
+	l.chosen = chosen{a, mode}
 	l.manual = &policy.Order{Arm: a, Since: now}
 	l.save()
 }
@@ -169,7 +170,8 @@ func (l *loop) finish(ctx context.Context, out outcome) {
 			"gap", seconds(rec.GapSeconds), "total", seconds(rec.TotalSeconds))
 		l.tried()
 		if out.swap.order != nil {
-			l.choose(out.swap.decision.Arm, now)
+			l.choose(out.swap.decision.Arm, out.swap.order.mode, now)
+			l.truth() // it has a mode now
 		}
 	} else {
 		l.st.FailedSwaps++

@@ -10,8 +10,8 @@
 //  2. a hold ([Input.Holds]), which keeps what is in charge,
 //  3. the workload's class, through the table ([Config.Table]).
 //
-// Whatever they say, a scheduler that somebody else started is left alone, and
-// nothing is done in [ModeObserve].
+// Whatever they say, a scheduler that somebody else started is left alone, unless
+// it is adopted, and nothing is done in [ModeObserve].
 package policy
 
 import (
@@ -38,7 +38,8 @@ type Owner string
 const (
 	OwnerKernel  Owner = "kernel"  // EEVDF
 	OwnerAutosa  Owner = "autosa"  // started by this daemon
-	OwnerForeign Owner = "foreign" // started by somebody else
+	OwnerForeign Owner = "foreign" // started by somebody else, and left alone
+	OwnerAdopted Owner = "adopted" // started by somebody else; an arm like any other
 )
 
 // Action is what is to be done about a decision.

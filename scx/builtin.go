@@ -46,7 +46,7 @@ var builtinWords = map[sched.Policy]string{
 func (c *Catalogue) builtinEntry(p sched.Policy) Entry {
 	e := Entry{
 		Name: builtinPrefix + string(p), Description: builtinWords[p], Version: sched.Version(), Ops: sched.Ops,
-		Installed: true, Usable: true, Known: true, Watchdog: sched.Watchdog, CgroupWeight: true,
+		Installed: true, Usable: true, Known: true, Watchdog: sched.Watchdog, CPUWeight: true,
 		Notes: []string{"a change between its policies is no swap", "cpu.max and cpu.idle are not honoured"},
 	}
 	if err := c.probe(); err != nil {

@@ -32,6 +32,9 @@ type CatalogueOptions struct {
 	// Paths names binaries of single schedulers, by the scheduler's name with or
 	// without "scx_"; they outrank every directory. They must be absolute.
 	Paths map[string]string
+	// Known adds to what is known of schedulers, or overrides it, by the scheduler's
+	// name with or without "scx_".
+	Known map[string]Override
 }
 
 // Catalogue knows the schedulers and finds the installed ones. Every call looks
@@ -40,11 +43,17 @@ type CatalogueOptions struct {
 type Catalogue struct {
 	dirs  []string
 	paths map[string]string
+	known []Known
 	// root is true when files must be trustworthy to root, see [checkExecutable].
 	root bool
+	// host and release are what the kernel's part is asked of.
+	host    Host
+	release string
 
 	mu       sync.Mutex
 	versions map[fileID]version // guarded by mu
+	helps    map[fileID]help    // guarded by mu
+	built    map[string]string  // guarded by mu; needs that the kernel's build decides, by name: why not
 
 	probe func() error // whether the built-in one can run here
 }
@@ -70,26 +79,46 @@ type Entry struct {
 	Known bool
 	// Watchdog is its stall timeout where known.
 	Watchdog time.Duration
-	// CgroupWeight is true when it honours cgroup cpu.weight.
-	CgroupWeight bool
-	// NeedsKernelConfig is true when it cannot load without a readable kernel config.
-	NeedsKernelConfig bool
-	Notes             []string
+	// CPUWeight and CPUMax are true when it honours cgroup cpu.weight and cpu.max
+	// without being told to.
+	CPUWeight, CPUMax bool
+	// Suits are the classes of work that it is said to suit.
+	Suits []string
+	// Needs are what it needs of the kernel, Lacks the one that is not there: it is
+	// not usable then.
+	Needs []string
+	Lacks string
+	// LeavesBehind are settings that stay when it is killed.
+	LeavesBehind []string
+	Notes        []string
+	// Modes are its modes, as the binary at hand takes them. HelpNote is why it
+	// could not be asked; its modes are then, as those of one that is not installed
+	// are, what the catalogue has.
+	Modes    []Mode
+	HelpNote string
 	// Ops is its own name within the kernel's root/ops; empty when unknown.
 	Ops string
 
 	file fileID // of a usable one
 }
 
-// NewCatalogue makes a catalogue. It returns every relative path as an error.
+// NewCatalogue makes a catalogue. Its error names every relative path, and
+// everything that does not hold in what is known.
 func NewCatalogue(o CatalogueOptions) (*Catalogue, error) {
 	c := &Catalogue{
 		root:     os.Geteuid() == 0,
+		release:  Release(),
 		paths:    make(map[string]string, len(o.Paths)),
 		versions: make(map[fileID]version),
+		helps:    make(map[fileID]help),
+		built:    make(map[string]string),
 		probe:    sync.OnceValue(probeOwn),
 	}
 	var errs []error
+	var err error
+	if c.known, err = merge(known(), o.Known); err != nil {
+		errs = append(errs, err)
+	}
 	for _, dir := range o.Dirs {
 		if !filepath.IsAbs(dir) {
 			errs = append(errs, fmt.Errorf("scheduler directory %q is not absolute", dir))
@@ -105,6 +134,14 @@ func NewCatalogue(o CatalogueOptions) (*Catalogue, error) {
 	return c, errors.Join(errs...)
 }
 
+// SchedulerName is [SchedulerName] with the configuration's entries.
+func (c *Catalogue) SchedulerName(ops string) string {
+	if ops == "" {
+		return EEVDF
+	}
+	return schedulerName(c.known, ops)
+}
+
 // canonicalName is the catalogue's form of a scheduler's name: with "scx_".
 func canonicalName(name string) string {
 	if name == EEVDF || IsBuiltin(name) || strings.HasPrefix(name, "scx_") {
@@ -118,10 +155,10 @@ func canonicalName(name string) string {
 // in a stable order. Versions not seen before are asked of the binaries, each
 // bounded in time; ctx bounds the whole.
 func (c *Catalogue) List(ctx context.Context) []Entry {
-	names := make([]string, 0, len(known)+4)
+	names := make([]string, 0, len(c.known)+4)
 	names = append(names, EEVDF)
-	for i := range known {
-		names = append(names, known[i].name)
+	for i := range c.known {
+		names = append(names, c.known[i].Name)
 	}
 	for _, p := range sched.Policies() {
 		names = append(names, builtinPrefix+string(p))
@@ -141,7 +178,7 @@ func (c *Catalogue) List(ctx context.Context) []Entry {
 	}
 	slices.Sort(extra)
 	for _, name := range slices.Compact(extra) {
-		if knownByName(name) == nil {
+		if findKnown(c.known, name) == nil {
 			names = append(names, name)
 		}
 	}
@@ -192,18 +229,19 @@ func (c *Catalogue) find(ctx context.Context, name string) Entry {
 	if name == EEVDF {
 		return Entry{
 			Name: EEVDF, Description: "the kernel's default scheduler", Version: Release(),
-			Installed: true, Usable: true, Known: true, CgroupWeight: true,
+			Installed: true, Usable: true, Known: true, CPUWeight: true, CPUMax: true,
 		}
 	}
 	if p, ok := builtinPolicy(name); ok {
 		return c.builtinEntry(p)
 	}
 	e := Entry{Name: name, Description: "not in the catalogue; to be chosen by hand only"}
-	flag := ""
-	if k := knownByName(name); k != nil {
-		e.Known, e.Description, e.Ops, e.Notes = true, k.description, k.ops, k.notes
-		e.Watchdog, e.CgroupWeight, e.NeedsKernelConfig = k.watchdog, k.cgroupWeight, k.kernelConfig
-		flag = k.versionFlag
+	k := findKnown(c.known, name)
+	if k != nil {
+		e.Known, e.Description, e.Ops, e.Suits = true, k.Description, k.Ops, slices.Clone(k.Classes)
+		e.Watchdog, e.CPUWeight, e.CPUMax, e.Needs = k.watchdog(), k.CPUWeight, k.CPUMax, slices.Clone(k.Needs)
+		e.LeavesBehind, e.Notes = slices.Clone(k.LeavesBehind), slices.Clone(k.Notes)
+		e.Modes = k.modes()
 	}
 	path, ok := c.locate(name)
 	if !ok {
@@ -219,12 +257,20 @@ func (c *Catalogue) find(ctx context.Context, name string) Entry {
 		return e
 	}
 	e.Path, e.Installed, e.Usable, e.file = file.path, true, true, file
-	if flag != "" {
-		v := c.version(ctx, file, flag)
+	if k == nil {
+		return e
+	}
+	if k.VersionFlag != "" {
+		v := c.version(ctx, file, k.VersionFlag)
 		e.Version, e.Note = v.text, v.note
 		if v.broken != "" {
 			e.Usable, e.WhyNot, e.Remedy = false, v.broken, "reinstall it"
+			return e
 		}
+	}
+	e.HelpNote = c.checkModes(ctx, file, k.HelpFlag, e.Modes)
+	if l := c.lacks(k); l != nil {
+		e.Usable, e.Lacks, e.WhyNot, e.Remedy = false, l.need, l.why, l.remedy
 	}
 	return e
 }

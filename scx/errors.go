@@ -28,6 +28,9 @@ var (
 	// ErrBadArgs: the arguments are out of bounds. What a scheduler itself makes
 	// of its arguments is not checked here.
 	ErrBadArgs = errors.New("bad scheduler arguments")
+	// ErrBadMode: the scheduler has no such mode, or the binary at hand does not take
+	// its arguments.
+	ErrBadMode = errors.New("mode cannot be used")
 	// ErrTimeout: the kernel did not confirm within the time allowed.
 	ErrTimeout = errors.New("the kernel did not confirm it in time")
 	// ErrExited: the scheduler ended before it was in charge.
@@ -43,13 +46,20 @@ var (
 type ForeignError struct {
 	Ops   string
 	State State
+	// HandsOff is why it is not replaced where such schedulers may be; empty where
+	// they may not.
+	HandsOff string
 }
 
 func (e *ForeignError) Error() string {
 	if e.Ops == "" {
 		return fmt.Sprintf("another manager's scheduler is %s", e.State)
 	}
-	return fmt.Sprintf("another manager's scheduler is in charge: %s", e.Ops)
+	s := fmt.Sprintf("another manager's scheduler is in charge: %s", e.Ops)
+	if e.HandsOff != "" {
+		s += "; it is left alone: " + e.HandsOff
+	}
+	return s
 }
 
 // Is reports whether target is [ErrForeign].

@@ -84,6 +84,7 @@ func (k *fakeKernel) state() string {
 func (k *fakeKernel) scheduler(name, ops, body string) {
 	k.t.Helper()
 	install(k.t, k.bin, name, fmt.Sprintf(`[ "$1" = --version ] && { echo %[1]s 1.0.0; exit 0; }
+[ "$1" = --help ] && { echo "  -p, --performance"; exit 0; }
 K=%[2]s
 put() { echo "$2" > "$K/$1.$$" && mv "$K/$1.$$" "$K/$1"; }
 linked=
@@ -118,6 +119,7 @@ func self(t *testing.T) string {
 func (k *fakeKernel) switcher(o Options) *Switcher {
 	k.t.Helper()
 	o.Catalogue = catalogue(k.t, CatalogueOptions{Dirs: []string{k.bin}})
+	o.Catalogue.host = k.host
 	o.Kernel, o.Log = Kernel{Root: k.host.Sys}, testLog(k.t)
 	if o.ReadyTimeout == 0 {
 		o.ReadyTimeout = 20 * time.Second

@@ -167,50 +167,39 @@ func (h Host) kernelConfig() (string, error) {
 	return "", last
 }
 
-// builtWithoutSchedExt reports whether the kernel's configuration is readable, in
-// path, and has sched_ext off or does not know it.
-func (h Host) builtWithoutSchedExt() (off bool, path string) {
+// configHas reports whether the kernel's configuration, which path has, contains
+// the line; known is false where it cannot be read.
+func (h Host) configHas(line string) (has, known bool, path string) {
 	path, err := h.kernelConfig()
 	if path == "" || err != nil {
-		return false, path
+		return false, false, path
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return false, path
+		return false, false, path
 	}
 	defer f.Close()
 	var r io.Reader = f
 	if strings.HasSuffix(path, ".gz") {
 		if r, err = gzip.NewReader(f); err != nil {
-			return false, path
+			return false, false, path
 		}
 	}
 	const bound = 4 << 20 // real ones have a quarter of a megabyte
 	b, err := io.ReadAll(io.LimitReader(r, bound))
-	return err == nil && !strings.Contains(string(b), "\nCONFIG_SCHED_CLASS_EXT=y"), path
+	return strings.Contains("\n"+string(b)+"\n", "\n"+line+"\n"), err == nil, path
 }
 
-// refuses says why this machine would refuse the scheduler though its binary is
-// fine: what a swap checks before it touches anything.
-func (h Host) refuses(e Entry) error {
-	if err := h.checkPermission(); err != nil {
-		return err
+// refuseIsolated says that the kernel would refuse a scheduler because CPUs are
+// isolated.
+func (h Host) refuseIsolated(scheduler string) error {
+	cpus := h.isolated()
+	if cpus == "" {
+		return nil
 	}
-	if cpus := h.isolated(); cpus != "" {
-		return &UnusableError{
-			Scheduler: e.Name,
-			Why:       fmt.Sprintf("CPUs %s are isolated, and the kernel refuses every sched_ext scheduler then", cpus),
-			Remedy:    "boot without isolcpus=",
-		}
+	return &UnusableError{
+		Scheduler: scheduler,
+		Why:       fmt.Sprintf("CPUs %s are isolated, and the kernel refuses every sched_ext scheduler then", cpus),
+		Remedy:    "boot without isolcpus=",
 	}
-	if e.NeedsKernelConfig {
-		if path, err := h.kernelConfig(); path == "" {
-			why := "the kernel's configuration is not there to read, and it cannot load without it"
-			if err != nil {
-				why += ": " + err.Error()
-			}
-			return &UnusableError{Scheduler: e.Name, Why: why, Remedy: "provide /boot/config-" + Release() + " or load the module configs for /proc/config.gz", kernelConfig: true}
-		}
-	}
-	return nil
 }

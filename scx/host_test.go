@@ -26,7 +26,7 @@ func fakeHost(t *testing.T) Host {
 	h := Host{Sys: fakeSys(t, map[string]string{"state": "disabled", "enable_seq": "0"}), Proc: t.TempDir(), Boot: t.TempDir(), Dev: t.TempDir()}
 	write(t, filepath.Join(h.Sys, "kernel/btf/vmlinux"), "x")
 	write(t, filepath.Join(h.Sys, "devices/system/cpu/isolated"), "\n")
-	write(t, filepath.Join(h.Boot, "config-"+Release()), "CONFIG_X=y\nCONFIG_SCHED_CLASS_EXT=y\n")
+	write(t, filepath.Join(h.Boot, "config-"+Release()), "CONFIG_X=y\nCONFIG_SCHED_CLASS_EXT=y\nCONFIG_EXT_GROUP_SCHED=y\n")
 	write(t, filepath.Join(h.Proc, "cmdline"), "root=/dev/sda quiet\n")
 	caps(t, h, capsAll)
 	write(t, filepath.Join(h.Proc, "self/uid_map"), "         0          0 4294967295\n")
@@ -58,7 +58,7 @@ func TestPreflightOfASoundMachineIsAllWell(t *testing.T) {
 	install(t, dir, "scx_lavd", "echo scx_lavd 1.1.4")
 	all := catalogue(t, CatalogueOptions{Dirs: []string{dir}})
 	all.probe = func() error { return nil }
-	for _, c := range Preflight(t.Context(), PreflightOptions{Host: fakeHost(t), Catalogue: all}) {
+	for _, c := range Preflight(t.Context(), PreflightOptions{Host: fakeHost(t), Catalogue: all, Gate: opens, Stats: dir + "/stats"}) {
 		if c.Level != LevelOK || c.Detail == "" || c.Remedy != "" {
 			t.Errorf("%+v", c)
 		}
@@ -110,7 +110,7 @@ func TestPreflightNamesEachTroubleWithItsRemedy(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			h := fakeHost(t)
 			c.spoil(t, &h)
-			got := check(t, Preflight(t.Context(), PreflightOptions{Host: h}), c.check)
+			got := check(t, Preflight(t.Context(), PreflightOptions{Host: h, Gate: opens}), c.check)
 			if got.Level != c.level || !strings.Contains(got.Detail, c.detail) || got.Remedy == "" {
 				t.Errorf("%+v", got)
 			}
@@ -121,19 +121,19 @@ func TestPreflightNamesEachTroubleWithItsRemedy(t *testing.T) {
 func TestPreflightWithoutAScheduler(t *testing.T) {
 	c := catalogue(t, CatalogueOptions{})
 	c.probe = func() error { return &sched.UnsupportedError{Feature: "function scx_bpf_now", Needs: "Linux 6.14"} }
-	got := check(t, Preflight(t.Context(), PreflightOptions{Host: fakeHost(t), Catalogue: c}), "schedulers")
+	got := check(t, Preflight(t.Context(), PreflightOptions{Host: fakeHost(t), Catalogue: c, Gate: opens}), "schedulers")
 	if got.Level != LevelFail || got.Remedy == "" || !strings.Contains(got.Detail, "the built-in one: the kernel has no function scx_bpf_now") {
 		t.Errorf("%+v", got)
 	}
 	c.probe = func() error { return nil }
-	got = check(t, Preflight(t.Context(), PreflightOptions{Host: fakeHost(t), Catalogue: c}), "schedulers")
+	got = check(t, Preflight(t.Context(), PreflightOptions{Host: fakeHost(t), Catalogue: c, Gate: opens}), "schedulers")
 	if got.Level != LevelOK || got.Detail != "the built-in one" {
 		t.Errorf("with the built-in one: %+v", got)
 	}
 }
 
 func TestPreflightKnowsAutosasOwnFromTheDaemon(t *testing.T) {
-	got := check(t, Preflight(t.Context(), PreflightOptions{Host: fakeHost(t), InCharge: &InCharge{Name: "scx_lavd", Ops: "lavd_1", Owner: OwnerAutosa}}), "in-charge")
+	got := check(t, Preflight(t.Context(), PreflightOptions{Host: fakeHost(t), InCharge: &InCharge{Name: "scx_lavd", Ops: "lavd_1", Owner: OwnerAutosa}, Gate: opens}), "in-charge")
 	if got.Level != LevelOK || !strings.Contains(got.Detail, "started by autosa") {
 		t.Errorf("%+v", got)
 	}

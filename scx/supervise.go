@@ -85,6 +85,9 @@ const noGate = "-"
 // in the same instant while the scheduler runs below a wrapper: only the cgroup
 // (KillMode in the systemd unit) covers that.
 func SuperviseMain(args []string) int {
+	if len(args) == 1 && args[0] == probeWord {
+		return probe()
+	}
 	// For the life of the process: the parent-death signal follows this thread, and
 	// the gate is its own.
 	runtime.LockOSThread()
@@ -307,7 +310,11 @@ func childrenOf(pid int) []int {
 }
 
 // procStat is what is needed of /proc/PID/stat.
-type procStat struct{ pid, ppid, pgrp int }
+type procStat struct {
+	pid, ppid, pgrp int
+	comm            string
+	started         uint64 // in clock ticks since boot; 0 where the line ends before
+}
 
 // processes lists those that match.
 func processes(proc string, match func(procStat) bool) []int {
@@ -321,18 +328,25 @@ func processes(proc string, match func(procStat) bool) []int {
 		if err != nil {
 			continue
 		}
-		b, err := os.ReadFile(proc + "/" + d.Name() + "/stat")
-		if err != nil {
-			continue // it ended
-		}
-		if s, ok := parseStat(string(b)); ok && s.pid == pid && match(s) {
+		if s, ok := readStat(proc, pid); ok && match(s) {
 			pids = append(pids, pid)
 		}
 	}
 	return pids
 }
 
-// parseStat reads "PID (comm) state ppid pgrp …"; comm may hold anything.
+// readStat reads /proc/PID/stat; ok is false when the process has ended.
+func readStat(proc string, pid int) (procStat, bool) {
+	b, err := os.ReadFile(proc + "/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return procStat{}, false
+	}
+	s, ok := parseStat(string(b))
+	return s, ok && s.pid == pid
+}
+
+// parseStat reads "PID (comm) state ppid pgrp …", see proc_pid_stat(5); comm may
+// hold anything.
 func parseStat(text string) (procStat, bool) {
 	open, end := strings.IndexByte(text, '('), strings.LastIndexByte(text, ')')
 	if open < 0 || end < open {
@@ -343,9 +357,14 @@ func parseStat(text string) (procStat, bool) {
 	if err != nil || len(rest) < 3 {
 		return procStat{}, false
 	}
-	ppid, err1 := strconv.Atoi(rest[1])
-	pgrp, err2 := strconv.Atoi(rest[2])
-	return procStat{pid, ppid, pgrp}, err1 == nil && err2 == nil
+	s := procStat{pid: pid, comm: text[open+1 : end]}
+	var err1, err2 error
+	s.ppid, err1 = strconv.Atoi(rest[1])
+	s.pgrp, err2 = strconv.Atoi(rest[2])
+	if len(rest) > 19 { // starttime is the 22nd field, and rest begins with the third
+		s.started, _ = strconv.ParseUint(rest[19], 10, 64)
+	}
+	return s, err1 == nil && err2 == nil
 }
 
 func isPipe(fd int) bool {

@@ -19,8 +19,14 @@ type swap struct {
 	entry  Entry
 	began  time.Time
 	old    *running // ours that is in charge at the beginning; nil if none
-	kmsg   *kmsg    // the kernel's log since the beginning
-	phase  Phase
+	// adopted runs the scheduler that somebody else started and that is to be
+	// replaced, as seq counts it; nil if none.
+	adopted *Process
+	seq     uint64
+	now     InCharge // what is in charge at the beginning
+	before  Target   // the same as a target
+	kmsg    *kmsg    // the kernel's log since the beginning
+	phase   Phase
 	// stopped is true once the old one is, and gone when the kernel first said so.
 	stopped bool
 	gone    time.Time
@@ -39,7 +45,9 @@ type swap struct {
 // is then a [*SwitchError] that says what is in charge. ErrBusy, ErrClosed and
 // what a caller asked wrongly ([*UnknownError], ErrBadArgs) come as they are.
 //
-// A scheduler that autosa did not start is never touched: [*ForeignError].
+// A scheduler that autosa did not start is never touched, [*ForeignError], unless
+// it is adopted ([Options].Adopt): then it is asked to end, and stays in charge
+// if it does not.
 //
 // When ctx ends before the old scheduler was told to stop, nothing has changed.
 // Later the swap is given up at once: what was half started is stopped, and
@@ -75,12 +83,10 @@ func (s *Switcher) Switch(ctx context.Context, t Target) (Result, error) {
 }
 
 func (w *swap) run(ctx context.Context) (Result, error) {
-	res := Result{From: Target{Name: EEVDF}, To: w.target}
+	w.before = Target{Name: EEVDF}
 	w.enter(PhasePreflight)
 	unchanged, err := w.preflight(ctx)
-	if w.old != nil {
-		res.From = w.old.target
-	}
+	res := Result{From: w.before, To: w.target}
 	if err != nil {
 		return w.fail(ctx, res, nil, err)
 	}
@@ -113,9 +119,17 @@ func (w *swap) run(ctx context.Context) (Result, error) {
 			up, upErr = w.bring(ctx, next, PhaseStarting, PhaseVerifying)
 		}
 	}
-	if w.old == nil {
+	switch {
+	case w.adopted != nil:
+		w.enter(PhaseStopping)
+		if w.gone, err = w.dismiss(ctx, w.adopted, w.seq); err != nil {
+			return w.fail(ctx, res, next, err)
+		}
+		w.stopped = true
 		bring()
-	} else {
+	case w.old == nil:
+		bring()
+	default:
 		w.enter(PhaseStopping)
 		// Not cut short: a stop is bounded, and ends in a defined state.
 		if w.gone, err = w.stopThen(context.WithoutCancel(ctx), w.old, bring); err != nil && up.IsZero() {
@@ -129,7 +143,7 @@ func (w *swap) run(ctx context.Context) (Result, error) {
 	if upErr != nil {
 		return w.fail(ctx, res, next, upErr)
 	}
-	if w.old != nil && next != nil {
+	if w.stopped && next != nil {
 		res.Gap = up.Sub(w.gone)
 	}
 	return w.done(res)
@@ -144,13 +158,11 @@ const parkTries = 3
 // waiting for the order to start. ungated is then why. On an error the caller
 // retires next, if there is one.
 func (w *swap) prepare(ctx context.Context) (next *running, ungated string, err error) {
-	if w.old == nil {
+	if w.old == nil && w.adopted == nil {
 		next, err = w.spawn(ctx, w.target, w.entry, noGate)
 		return next, "", err
 	}
-	w.mu.Lock()
-	ungated = w.ungated[w.entry.file]
-	w.mu.Unlock()
+	ungated = w.ungated.why(w.entry.file)
 	for try := 1; ungated == ""; try++ {
 		before, err := w.kernel.Read()
 		if err != nil {
@@ -164,15 +176,13 @@ func (w *swap) prepare(ctx context.Context) (next *running, ungated string, err 
 			w.log.Debug("scheduler started behind the gate", "scheduler", next.target.Name, "pid", next.proc.PID(), "args", next.target.Args)
 			err = next.proc.park(ctx, w.opt.ReadyTimeout)
 		}
-		if why := notHeld(next.proc, err); why != "" {
+		if why, binary := notHeld(next.proc, err); why != "" {
 			w.log.Warn("scheduler cannot be loaded beside another one, stopping that first", "scheduler", next.target.Name, "why", why)
 			if err := w.retire(next, false); err != nil {
 				return nil, "", err
 			}
 			ungated = why
-			w.mu.Lock()
-			w.ungated[w.entry.file] = why
-			w.mu.Unlock()
+			w.ungated.note(w.entry.file, why, binary, time.Now())
 			break
 		}
 		if err != nil {
@@ -197,16 +207,17 @@ func (w *swap) prepare(ctx context.Context) (next *running, ungated string, err 
 // notHeld is why a scheduler must be started after the old one was stopped, as
 // it showed: there is no gate here, or it did not come to the gate because
 // another scheduler is in charge. Empty if it was held, and when it would fail
-// anyhow.
-func notHeld(p child, err error) string {
+// anyhow. binary is true where the reason is the scheduler's own and not this
+// machine's.
+func notHeld(p child, err error) (why string, binary bool) {
 	var g *gateError
 	if errors.As(err, &g) {
-		return g.why
+		return g.why, false
 	}
 	if errors.Is(err, ErrExited) && busy.MatchString(p.prints().text()) {
-		return "it looks for another scheduler before it registers: " + p.ending().Complaint
+		return "it looks for another scheduler before it registers: " + p.ending().Complaint, true
 	}
-	return ""
+	return "", false
 }
 
 // busy is how loaders say that another scheduler is in charge: EBUSY, or their own
@@ -222,20 +233,28 @@ func (w *swap) preflight(ctx context.Context) (unchanged bool, err error) {
 	}
 	w.mu.Lock()
 	in := w.attribute(ks)
-	if in.Owner == OwnerAutosa {
-		w.old = w.current
+	w.now = in
+	switch in.Owner {
+	case OwnerAutosa:
+		if w.old = w.current; w.old != nil {
+			w.before = w.old.target
+		}
+	case OwnerAdopted:
+		w.adopted, w.seq, w.before = in.Process, ks.EnableSeq, Target{Name: in.Name, Args: in.Args}
 	}
 	w.mu.Unlock()
 
-	switch {
-	case w.target.Name == EEVDF && len(w.target.Args) > 0:
+	if w.target.Name == EEVDF && len(w.target.Args) > 0 {
 		return false, fmt.Errorf("%w: %s takes none", ErrBadArgs, EEVDF)
-	case in.Owner == OwnerForeign:
-		return false, &ForeignError{Ops: ks.Ops, State: ks.State}
-	case w.target.Name == EEVDF:
-		return w.old == nil, nil
-	case !ks.Supported:
-		return false, ErrNotSupported
+	}
+	if err := w.refused(anyTarget); err != nil {
+		return false, err
+	}
+	if w.target.Name == EEVDF {
+		return w.old == nil && w.adopted == nil, nil
+	}
+	if err := w.refused(anyScheduler); err != nil {
+		return false, err
 	}
 	if err := checkArgs(w.target.Args); err != nil {
 		return false, err
@@ -246,13 +265,10 @@ func (w *swap) preflight(ctx context.Context) (unchanged bool, err error) {
 	if w.entry, err = w.opt.Catalogue.Lookup(ctx, w.target.Name); err != nil {
 		return false, err
 	}
-	if w.old != nil && w.old.target.Equal(w.target) {
+	if (w.old != nil || w.adopted != nil) && w.before.Equal(w.target) {
 		return true, nil
 	}
-	if !w.entry.Usable {
-		return false, &UnusableError{Scheduler: w.entry.Name, Why: w.entry.WhyNot, Remedy: w.entry.Remedy}
-	}
-	if err := w.host.refuses(w.entry); err != nil {
+	if err := w.refused(thatScheduler); err != nil {
 		return false, err
 	}
 	return false, ctx.Err()
@@ -427,7 +443,7 @@ func (w *swap) fail(ctx context.Context, res Result, next *running, cause error)
 	switch {
 	case !w.stopped:
 		// Not touched, or it could not be stopped: nothing to return to.
-		failed.Returned = w.old != nil && w.old.proc.alive()
+		failed.Returned = w.old != nil && w.old.proc.alive() || w.adopted != nil && w.adopted.still(w.host.proc())
 	case failed.Ending == EndingSysRq:
 		// The operator wants no scheduler: neither the new one nor the old.
 	case ctx.Err() == nil && !foreign:
@@ -453,7 +469,7 @@ func (w *swap) fail(ctx context.Context, res Result, next *running, cause error)
 // goBack starts the old scheduler again. up is when the kernel first said enabled.
 func (w *swap) goBack(ctx context.Context) (up time.Time, err error) {
 	w.enter(PhaseReturning)
-	old := w.old.target
+	old := w.before
 	w.log.Warn("returning to the previous scheduler", "scheduler", old.Name, "args", old.Args)
 	e, err := w.opt.Catalogue.Lookup(ctx, old.Name)
 	if err != nil {

@@ -36,6 +36,12 @@ type Options struct {
 	// Leftovers is a file that remembers what schedulers have changed and leave
 	// behind when they are killed, for [Switcher.Recover]; empty for none.
 	Leftovers string
+	// Adopt has schedulers that somebody else started by hand count as arms that may
+	// be replaced; see [OwnerAdopted]. Otherwise none is ever touched.
+	Adopt bool
+	// Ungated is a file that remembers which binaries were seen not to load behind a
+	// gate, for [Switcher.Recover]; empty for none.
+	Ungated string
 	// Progress is called at each step of a swap, on the goroutine of Switch. It
 	// must not block and must not call the Switcher.
 	Progress func(Progress)
@@ -64,10 +70,13 @@ type Switcher struct {
 	closed  bool     // guarded by mu
 	ending  int      // guarded by mu; ended by themselves, their events not sent yet
 	seen    sighting // guarded by mu
-	// ungated has the schedulers, by version of their file, that were seen not to
-	// load behind a gate, and why. Guarded by mu.
-	ungated map[fileID]string
-	left    *leftovers
+	// foreign is what is known of another manager's scheduler, replaced when autosa
+	// last replaced one of that name. Guarded by mu.
+	foreign  foreign
+	replaced map[string]time.Time
+	changes  chan struct{} // has room for one
+	ungated  *ungated
+	left     *leftovers
 	// loadOwn loads the built-in scheduler.
 	loadOwn func(sched.Policy) (ownScheduler, error)
 }
@@ -140,17 +149,20 @@ func NewSwitcher(o Options) (*Switcher, error) {
 		events: make(chan Event, eventBuffer),
 
 		stateFile: o.Kernel.path("state"),
-		ungated:   make(map[fileID]string),
+		replaced:  make(map[string]time.Time),
+		changes:   make(chan struct{}, 1),
 		loadOwn:   loadOwn,
 	}
+	s.ungated = newUngated(o.Ungated, o.Log)
 	s.left = &leftovers{host: s.host, log: o.Log, file: o.Leftovers}
 	s.life, s.quit = context.WithCancel(context.Background())
 	return s, nil
 }
 
 // Recover puts back what schedulers of an earlier process have left behind, if
-// that was killed together with them. It is called before the first swap.
-func (s *Switcher) Recover() error { return s.left.recover() }
+// that was killed together with them, and remembers which binaries cannot be
+// loaded behind a gate. It is called before the first swap.
+func (s *Switcher) Recover() error { return errors.Join(s.left.recover(), s.ungated.load(time.Now())) }
 
 // Events delivers what happens to autosa's scheduler outside swaps. The channel
 // is closed by Close.
@@ -170,7 +182,7 @@ func (s *Switcher) InCharge() (InCharge, error) {
 
 // attribute says whose a state is. The caller holds mu.
 func (s *Switcher) attribute(ks KernelState) InCharge {
-	in := InCharge{Name: ks.Scheduler(), Ops: ks.Ops, Owner: OwnerForeign, Kernel: ks}
+	in := InCharge{Name: EEVDF, Ops: ks.Ops, Owner: OwnerForeign, Kernel: ks}
 	var ours *running
 	switch {
 	case !ks.Supported || ks.State == StateDisabled:
@@ -184,8 +196,16 @@ func (s *Switcher) attribute(ks KernelState) InCharge {
 		in.Owner = OwnerAutosa
 		in.Name, in.Args, in.PID = ours.target.Name, ours.target.Args, ours.proc.PID()
 	}
+	if in.Owner == OwnerForeign {
+		in.Name = s.opt.Catalogue.SchedulerName(ks.Ops)
+		s.judge(&in)
+	}
 	in.Unsettled = s.ending > 0 || s.current != nil && !s.current.stopping && ours != s.current
-	if now := (sighting{owner: in.Owner, ops: in.Ops, seq: ks.EnableSeq}); !s.seen.same(now) {
+	owner := in.Owner
+	if owner == OwnerAdopted { // the same scheduler as before it was known who runs it
+		owner = OwnerForeign
+	}
+	if now := (sighting{owner: owner, ops: in.Ops, seq: ks.EnableSeq}); !s.seen.same(now) {
 		now.since = time.Now()
 		s.seen = now
 	}

@@ -334,12 +334,13 @@ func TestWhatIsKnownBeforehandIsRefusedBeforehand(t *testing.T) {
 			if c.spoil != nil {
 				s.host.Sys = k.host.Sys
 				c.spoil(&s.host)
+				s.opt.Catalogue.host = s.host
 			}
 			_, err := s.Switch(t.Context(), c.target)
 			if !errors.Is(err, c.want) {
 				t.Errorf("got %v, want %v", err, c.want)
 			}
-			s.host = host
+			s.host, s.opt.Catalogue.host = host, host
 			write(t, host.Sys+"/devices/system/cpu/isolated", "\n")
 			caps(t, host, capsAll)
 		})

@@ -77,7 +77,8 @@ type Owner string
 const (
 	OwnerKernel  Owner = "kernel"  // EEVDF
 	OwnerAutosa  Owner = "autosa"  // started by this Switcher
-	OwnerForeign Owner = "foreign" // started by somebody else
+	OwnerForeign Owner = "foreign" // started by somebody else, and left alone
+	OwnerAdopted Owner = "adopted" // started by somebody else, and may be replaced
 )
 
 // InCharge is the scheduler that the kernel says is in charge, and whose it is.
@@ -87,10 +88,16 @@ type InCharge struct {
 	Name string
 	// Ops is root/ops; empty for EEVDF.
 	Ops string
-	// Args and PID are known of autosa's own only.
+	// Args and PID are known of autosa's own, and of others once it has been found
+	// out who runs them.
 	Args  []string
 	PID   int
 	Owner Owner
+	// Process is who runs a scheduler that somebody else started; nil where that is
+	// not known, and for autosa's own.
+	Process *Process
+	// HandsOff is why a scheduler that somebody else started is left alone.
+	HandsOff string
 	// Since is when the kernel confirmed it, for one of autosa's own; for others
 	// when the Switcher first saw it.
 	Since  time.Time

@@ -14,11 +14,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Bounds on asking a binary for its version. The time allows for a busy or
-// emulated machine.
+// Bounds on asking a binary something. The time allows for a busy or emulated
+// machine; the longest --help of the known ones has 20 KiB.
 const (
-	versionTimeout = 10 * time.Second
-	versionOutput  = 4 << 10
+	askTimeout    = 10 * time.Second
+	versionOutput = 4 << 10
+	helpOutput    = 128 << 10
 )
 
 // version is what a binary said of itself.
@@ -50,9 +51,30 @@ func (c *Catalogue) version(ctx context.Context, file fileID, flag string) versi
 }
 
 func askVersion(ctx context.Context, path, flag string) version {
-	ctx, cancel := context.WithTimeout(ctx, versionTimeout)
+	text, a := ask(ctx, path, flag, versionOutput)
+	switch {
+	case a.broken != "":
+		return version{broken: a.broken}
+	case a.failed != "":
+		return version{note: a.failed}
+	}
+	if v := parseVersion(text); v != "" {
+		return version{text: v}
+	}
+	return version{note: "its answer to " + flag + " names no version"}
+}
+
+// answer is how a binary took a question. failed says why there is no answer
+// though it may well work, broken why it cannot be executed at all.
+type answer struct{ failed, broken string }
+
+// ask runs a binary with one flag that has it print something and exit, for at
+// most askTimeout, and returns the first limit bytes of what it printed, also where
+// its exit status says that it failed.
+func ask(ctx context.Context, path, flag string, limit int) (string, answer) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	out := &boundedWriter{max: versionOutput}
+	out := &boundedWriter{max: limit}
 	cmd := exec.CommandContext(ctx, path, flag)
 	cmd.Env = cleanEnv()
 	cmd.Dir = "/"
@@ -67,21 +89,18 @@ func askVersion(ctx context.Context, path, flag string) version {
 	var exit *exec.ExitError
 	switch {
 	case ctx.Err() != nil:
-		return version{note: fmt.Sprintf("did not answer %s within %v", flag, versionTimeout)}
+		return "", answer{failed: fmt.Sprintf("did not answer %s within %v", flag, askTimeout)}
 	case errors.As(err, &exit) && exit.ExitCode() == 127:
 		// The dynamic loader's word for a missing library.
-		return version{broken: "it cannot be executed: " + oneLine(text)}
+		return "", answer{broken: "it cannot be executed: " + oneLine(text)}
 	case errors.As(err, &exit):
-		return version{note: fmt.Sprintf("did not answer %s: %v", flag, exit)}
+		return text, answer{failed: fmt.Sprintf("did not answer %s: %v", flag, exit)}
 	case err != nil && cmd.Process == nil:
-		return version{broken: fmt.Sprintf("it cannot be executed: %v", err)}
+		return "", answer{broken: fmt.Sprintf("it cannot be executed: %v", err)}
 	case err != nil:
-		return version{note: fmt.Sprintf("did not answer %s: %v", flag, err)}
+		return "", answer{failed: fmt.Sprintf("did not answer %s: %v", flag, err)}
 	}
-	if v := parseVersion(text); v != "" {
-		return version{text: v}
-	}
-	return version{note: "its answer to " + flag + " names no version"}
+	return text, answer{}
 }
 
 // parseVersion finds the version in "scx_lavd 1.1.4 x86_64-unknown-linux-gnu":

@@ -31,6 +31,12 @@ func vmSwitcher(t *testing.T, o Options, extra map[string]string) *Switcher {
 	t.Helper()
 	guest.SchedExt(t)
 	await(t, vmReady, "state disabled before the test", func() bool { return guest.State(t) == "disabled" })
+	return vmSwitcherNow(t, o, extra)
+}
+
+// vmSwitcherNow is vmSwitcher, whatever is in charge.
+func vmSwitcherNow(t *testing.T, o Options, extra map[string]string) *Switcher {
+	t.Helper()
 	cat, err := NewCatalogue(CatalogueOptions{Dirs: []string{filepath.Dir(guest.Scheduler(t, "scx_rusty"))}, Paths: extra})
 	if err != nil {
 		t.Fatal(err)
@@ -375,6 +381,7 @@ func TestVMHiddenKernelConfigIsSaidBeforeTheSwap(t *testing.T) {
 	guest.On(t, "6.18")
 	s := vmSwitcher(t, Options{}, nil)
 	s.host.Boot = t.TempDir()
+	s.opt.Catalogue.host = s.host
 	if path, _ := s.host.kernelConfig(); path != "" {
 		t.Skipf("the guest's kernel shows its configuration in %s too", path)
 	}

@@ -105,6 +105,8 @@ func (m *model) scheduler(st *api.Status) []piece {
 		owner.text = "by autosa"
 	case api.OwnerForeign:
 		owner = piece{"by somebody else", warn, 8}
+	case api.OwnerAdopted:
+		owner = piece{"by somebody else, adopted", warn, 8}
 	}
 	pieces := []piece{{text.Cells(text.Command(s.Name, s.Args)), strong, 10}, owner, lasting(s.Since, st.Time, 6)}
 	if s.Ops != "" && s.Ops != s.Name {

@@ -10,7 +10,9 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -18,6 +20,7 @@ import (
 	"autosa/api/client"
 	"autosa/bpf/trace"
 	"autosa/config"
+	"autosa/daemon"
 	"autosa/scx"
 )
 
@@ -25,6 +28,8 @@ import (
 const (
 	checkNameSchedExt = "sched_ext"
 	checkNameTracing  = "tracing"
+
+	checkNameQuarantine = "quarantine"
 )
 
 // examine runs all checks. mistakes is what is wrong with the configuration; cfg
@@ -32,19 +37,19 @@ const (
 func (a *app) examine(ctx context.Context, cfg config.Config, mistakes error) []check {
 	checks := []check{checkTracing(), checkPSI("/proc/pressure/cpu"), checkCgroup(scx.Host{})}
 	var catalogue *scx.Catalogue
-	catalogue, err := scx.NewCatalogue(scx.CatalogueOptions{Dirs: cfg.Schedulers.Dirs, Paths: cfg.Schedulers.Paths})
+	catalogue, err := daemon.NewCatalogue(cfg)
 	if err != nil {
 		checks = append(checks, check{Name: "schedulers", Verdict: verdictFail, Detail: err.Error(), swapping: true})
 	}
 	st, running := a.checkDaemon(ctx, cfg.Socket)
-	owned := ownScheduler(st)
+	owned := attributed(st)
 	for _, c := range scx.Preflight(ctx, scx.PreflightOptions{Catalogue: catalogue, InCharge: owned}) {
 		checks = append(checks, check{
 			Name: c.Name, Verdict: verdict(c.Level), Detail: c.Detail, Remedy: c.Remedy, swapping: true,
 		})
 	}
 	return append(checks, checkConfig(cfg, mistakes), checkStateDir(cfg.StateDir), checkOperators(cfg.OperatorGroup),
-		checkBudget(cfg.Tracer.Budget, st), running)
+		checkBudget(cfg.Tracer.Budget, st), checkQuarantine(cfg.StateDir, st), running)
 }
 
 func checkTracing() check {
@@ -160,11 +165,46 @@ func (a *app) checkDaemon(ctx context.Context, socket string) (*api.Status, chec
 	return &st, c
 }
 
-// ownScheduler is the scheduler that the daemon has started, which the kernel
-// alone cannot tell whose it is; nil where there is none.
-func ownScheduler(st *api.Status) *scx.InCharge {
-	if st == nil || st.Scheduler.Owner != api.OwnerAutosa {
+// attributed is what the daemon knows of the scheduler in charge, which the kernel
+// alone cannot tell whose it is; nil where it knows of none.
+func attributed(st *api.Status) *scx.InCharge {
+	if st == nil || !slices.Contains([]api.Owner{api.OwnerAutosa, api.OwnerForeign, api.OwnerAdopted}, st.Scheduler.Owner) {
 		return nil
 	}
-	return &scx.InCharge{Name: st.Scheduler.Name, Ops: st.Scheduler.Ops, Owner: scx.OwnerAutosa}
+	s := st.Scheduler
+	in := &scx.InCharge{Name: s.Name, Ops: s.Ops, Owner: scx.Owner(s.Owner), HandsOff: s.HandsOff}
+	if p := s.Process; p != nil {
+		in.Process = &scx.Process{PID: p.PID, Comm: p.Comm, Unit: p.Unit, Manager: p.Manager}
+	}
+	return in
+}
+
+// checkQuarantine names what rests after failures: as a running daemon says, else as
+// the last one has left it.
+func checkQuarantine(stateDir string, st *api.Status) check {
+	c := check{Name: checkNameQuarantine, Verdict: verdictOK, Detail: "no scheduler rests after failures", swapping: true}
+	var resting []api.Quarantine
+	if st != nil {
+		resting = st.Quarantine
+	} else {
+		var err error
+		if resting, err = daemon.Resting(stateDir, time.Now()); err != nil {
+			c.Verdict, c.Detail, c.Remedy = verdictWarn, err.Error(), "the next daemon puts it aside; remove it if nothing shall rest"
+			if errors.Is(err, os.ErrPermission) {
+				c.Remedy = "run as root"
+			}
+			return c
+		}
+	}
+	if len(resting) == 0 {
+		return c
+	}
+	var names []string
+	for _, q := range resting {
+		names = append(names, fmt.Sprintf("%s until %s (%s)", strings.Join(append([]string{q.Scheduler}, q.Args...), " "),
+			q.Until.Local().Format(time.DateTime), q.Reason))
+	}
+	c.Verdict, c.Detail = verdictWarn, strings.Join(names, "; ")
+	c.Remedy = "autosa incidents says what happened; autosa quarantine clear forgets it"
+	return c
 }

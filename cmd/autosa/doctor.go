@@ -12,6 +12,7 @@ import (
 
 	"autosa/api"
 	"autosa/config"
+	"autosa/daemon"
 )
 
 // doctorTimeout bounds all checks together.
@@ -71,7 +72,7 @@ autosa can only observe, and 1 when something else fails.`,
 			defer stop()
 			ctx, cancel := context.WithTimeout(ctx, doctorTimeout)
 			defer cancel()
-			cfg, mistakes := config.Load(config.Sources{Flags: &a.flags, Environ: a.environ, Classes: classNames()})
+			cfg, mistakes := config.Load(config.Sources{Flags: &a.flags, Environ: a.environ, Classes: classNames(), Words: daemon.Words()})
 			if mistakes != nil {
 				cfg = config.Default()
 			}

@@ -9,7 +9,10 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"autosa/api"
 	"autosa/config"
@@ -83,10 +86,51 @@ func TestDoctorReportsThisMachine(t *testing.T) {
 			t.Errorf("%s: %+v, want %s", name, by[name], want)
 		}
 	}
-	for _, name := range []string{checkNameSchedExt, checkNameTracing, "btf", "kernel-config", "permission", "schedulers", "in-charge", "pressure", "cgroups", "operators"} {
+	for _, name := range []string{checkNameTracing, "pressure", "cgroups", "operators"} {
 		if _, ok := by[name]; !ok {
 			t.Errorf("%s was not looked at", name)
 		}
+	}
+	// What a swap's preflight asks for, and the quarantine that the daemon asks for,
+	// are doctor's rows about swapping: none more, none less.
+	swapping := append(scx.Conditions(), checkNameQuarantine)
+	for _, name := range swapping {
+		if _, ok := by[name]; !ok {
+			t.Errorf("preflight asks for %s, and doctor has no row for it", name)
+		}
+	}
+	a := app{environ: []string{}}
+	for _, c := range a.examine(t.Context(), config.Default(), nil) {
+		if c.swapping && !slices.Contains(swapping, c.Name) {
+			t.Errorf("doctor has a row %s about swapping that no swap asks for", c.Name)
+		}
+		if c.swapping && c.Verdict != verdictOK && c.Remedy == "" {
+			t.Errorf("%s has no remedy: %+v", c.Name, c)
+		}
+	}
+}
+
+func TestDoctorNamesWhatRestsAfterFailures(t *testing.T) {
+	q := api.Quarantine{Scheduler: "scx_lavd", Args: []string{"-x"}, Reason: "stall", Until: time.Now().Add(time.Hour)}
+	for name, c := range map[string]struct {
+		check check
+		want  verdict
+		says  string
+	}{
+		"by the daemon":       {checkQuarantine("/none", &api.Status{Quarantine: []api.Quarantine{q}}), verdictWarn, "scx_lavd -x until "},
+		"nothing, by it":      {checkQuarantine("/none", &api.Status{}), verdictOK, "no scheduler rests"},
+		"nothing in the file": {checkQuarantine(t.TempDir(), nil), verdictOK, "no scheduler rests"},
+	} {
+		if c.check.Verdict != c.want || !strings.Contains(c.check.Detail, c.says) || (c.check.Remedy == "") != (c.want == verdictOK) {
+			t.Errorf("%s: %+v", name, c.check)
+		}
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "quarantine.json"), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if c := checkQuarantine(dir, nil); c.Verdict != verdictWarn || !strings.Contains(c.Detail, "cannot be understood") || c.Remedy == "" {
+		t.Errorf("%+v", c)
 	}
 }
 

@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"flag"
 	"log/slog"
 	"os"
@@ -220,9 +221,9 @@ func TestExitCodesAndMessages(t *testing.T) {
 		{[]string{"statsu"}, 2, "autosa: unknown command \"statsu\" (did you mean \"status\"?); see `autosa --help`\n"},
 		{[]string{"status", "--jsn"}, 2, "autosa: unknown flag: --jsn; see `autosa status --help`\n"},
 		{[]string{"status", "now"}, 2, "autosa: unexpected argument \"now\"; see `autosa status --help`\n"},
-		{[]string{"switch"}, 2, "autosa: which scheduler? autosa switch SCHEDULER [-- ARGS...] [flags]; see `autosa switch --help`\n"},
+		{[]string{"switch"}, 2, "autosa: which scheduler? autosa switch SCHEDULER [--mode MODE | -- ARGS...] [flags]; see `autosa switch --help`\n"},
 		{[]string{"switch", "rusty", "lavd"}, 2, "autosa: unexpected argument \"lavd\": a scheduler's arguments follow --; see `autosa switch --help`\n"},
-		{[]string{"switch", "--", "rusty"}, 2, "autosa: which scheduler? autosa switch SCHEDULER [-- ARGS...] [flags]; see `autosa switch --help`\n"},
+		{[]string{"switch", "--", "rusty"}, 2, "autosa: which scheduler? autosa switch SCHEDULER [--mode MODE | -- ARGS...] [flags]; see `autosa switch --help`\n"},
 		{[]string{"stop", "--timeout", "-1s"}, 2, "autosa: --timeout must be positive; see `autosa stop --help`\n"},
 		{[]string{"status", "--socket", "x.sock"}, 2, "autosa: the configuration has one mistake; nothing was done\n--socket: \"x.sock\" is not an absolute path\n"},
 		{[]string{"start", "-c", wrong}, 2, "autosa: the configuration has 2 mistakes; nothing was done\n" + wrong + ":1: colour: unknown key\n" +
@@ -311,7 +312,9 @@ func TestListGolden(t *testing.T) {
 	f := &fake{list: []api.Scheduler{
 		{Name: "eevdf", Description: "the kernel's default scheduler", Version: "6.18.5", Installed: true, Usable: true},
 		{Name: "scx_lavd", Description: "latency criticality", Path: "/usr/bin/scx_lavd", Version: "1.1.4", Installed: true, Usable: true, InCharge: true,
-			Classes: []workload.Class{workload.Interactive, workload.Server}},
+			Classes: []workload.Class{workload.Interactive, workload.Server}, Known: true, Suits: []string{"media"}, WatchdogSeconds: 30,
+			Modes: []api.SchedulerMode{{Name: "auto"}, {Name: "gaming", Args: []string{"--performance"}, WhyNot: "this version does not know --performance"}},
+			Needs: []string{"kernel-config"}, LeavesBehind: []string{"nothing"}, Notes: []string{"one", "two"}, ModesUnchecked: "did not answer"},
 		{Name: "scx_rusty", Description: "several cache domains", Installed: true, WhyNot: "/opt/scx_rusty can be written by user 1000"},
 		{Name: "scx_bpfland", WhyNot: "not installed"},
 		{Name: "scx_flash", WhyNot: "not installed"},
@@ -320,7 +323,31 @@ func TestListGolden(t *testing.T) {
 	if code != 0 {
 		t.Errorf("exit %d", code)
 	}
-	golden(t, "list", out)
+	one, _, code := autosa(t, nil, "list", "lavd", "--socket", serve(t, f))
+	if code != 0 {
+		t.Errorf("exit %d", code)
+	}
+	golden(t, "list", out+"---\n"+one)
+	var e api.Scheduler
+	one, _, _ = autosa(t, nil, "list", "scx_lavd", "--json", "--socket", serve(t, f))
+	if err := json.Unmarshal([]byte(one), &e); err != nil || e.Name != "scx_lavd" {
+		t.Errorf("%v: %s", err, one)
+	}
+	if _, said, code := autosa(t, nil, "list", "what", "--socket", serve(t, f)); code != 2 || !strings.Contains(said, `no scheduler "what"`) {
+		t.Errorf("exit %d: %s", code, said)
+	}
+}
+
+func TestSwitchTakesAModeOrArguments(t *testing.T) {
+	socket := serve(t, &fake{})
+	for _, c := range []struct {
+		args []string
+		says string
+	}{{[]string{"lavd", "--mode", "gaming", "--", "-x"}, "stands for all arguments"}, {[]string{"lavd", "--mode", ""}, "which mode?"}} {
+		if _, said, code := autosa(t, nil, append([]string{"switch", "--socket", socket}, c.args...)...); code != 2 || !strings.Contains(said, c.says) {
+			t.Errorf("%v: exit %d: %s", c.args, code, said)
+		}
+	}
 }
 
 func TestNamesSharedWithOtherPackagesAgree(t *testing.T) {

@@ -163,7 +163,7 @@ func (o *ownRecording) Close() error {
 }
 
 func (a *app) observer(ctx context.Context, req api.RecordRequest) (io.ReadCloser, error) {
-	cfg, err := config.Load(config.Sources{Flags: &a.flags, Environ: a.environ, Classes: classNames()})
+	cfg, err := config.Load(config.Sources{Flags: &a.flags, Environ: a.environ, Classes: classNames(), Words: daemon.Words()})
 	if err != nil {
 		return nil, err
 	}

@@ -41,7 +41,7 @@ before the environment, and that before the file.`,
 		Args: exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.start(cmd.Context(), func() (config.Config, error) {
-				return config.Load(config.Sources{Flags: &a.flags, Environ: a.environ, Classes: classNames()})
+				return config.Load(config.Sources{Flags: &a.flags, Environ: a.environ, Classes: classNames(), Words: daemon.Words()})
 			})
 		},
 	}

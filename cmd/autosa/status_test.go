@@ -83,7 +83,9 @@ func deciding() api.Status {
 func foreign() api.Status {
 	st := deciding()
 	st.Mode, st.ModeReason, st.Swap = api.ModeObserve, "rusty_1.1.4 was put in charge by somebody else", nil
-	st.Scheduler = api.InCharge{Name: "scx_rusty", Ops: "rusty_1.1.4", Owner: api.OwnerForeign, Since: noon.Add(-50 * time.Hour)}
+	st.Scheduler = api.InCharge{Name: "scx_rusty", Ops: "rusty_1.1.4", Owner: api.OwnerForeign, Since: noon.Add(-50 * time.Hour),
+		Process: &api.Process{PID: 812, Comm: "scx_rusty", Unit: "scx.service", Manager: "systemd unit scx.service"}, HandsOff: "it is run by systemd unit scx.service",
+	}
 	st.LastSwap = &api.Swap{
 		Time: noon.Add(-time.Minute), From: "scx_lavd", To: "scx_flash", Cause: "manual", GapSeconds: 0.2, TotalSeconds: 8,
 		Error: "scx_flash did not come up:\nError: EXIT: runnable task stall (kworker[12] failed to run for 5.0s)",
@@ -117,7 +119,8 @@ func hostile() api.Status {
 	st.Builtin = &api.Builtin{Policy: "\x1b[2J"}
 	bad := "\x1b]0;owned\a\x1b[2J\n\u202eevil\xff"
 	st.Version, st.ModeReason, st.Kernel.Release, st.Kernel.State = bad, bad, bad, bad
-	st.Scheduler.Name, st.Scheduler.Args = bad, []string{bad}
+	st.Scheduler.Name, st.Scheduler.Args, st.Scheduler.Mode, st.Scheduler.HandsOff = bad, []string{bad}, bad, bad
+	st.Scheduler.Process = &api.Process{PID: 1, Comm: bad, Unit: bad, Manager: bad}
 	st.Swap.To, st.Swap.Phase, st.Swap.Args = bad, bad, []string{bad}
 	st.Workload.Reasons[0].Text = bad
 	st.Groups[0].Name, st.Groups[1].Label = bad, bad

@@ -91,8 +91,14 @@ func (p page) scheduler(b *strings.Builder, st api.Status) {
 		api.OwnerKernel:  "the kernel's own",
 		api.OwnerAutosa:  "started by autosa",
 		api.OwnerForeign: p.styles.warn.Render("started by somebody else, left alone"),
+		api.OwnerAdopted: p.styles.warn.Render("started by somebody else, adopted"),
 	}[s.Owner]
-	p.field(b, "Scheduler", "%s  %s%s", p.styles.title.Render(command(s.Name, s.Args)), whose, p.since(s.Since))
+	mode := ""
+	if s.Mode != "" {
+		mode = ", mode " + clean(s.Mode)
+	}
+	p.field(b, "Scheduler", "%s  %s%s%s", p.styles.title.Render(command(s.Name, s.Args)), whose, mode, p.since(s.Since))
+	p.foreigner(b, s)
 	if st.Swap != nil {
 		p.more(b, "now %s: %s, for %s", clean(st.Swap.Phase), command(st.Swap.To, st.Swap.Args), age(p.now.Sub(st.Swap.Since)))
 	}
@@ -108,6 +114,24 @@ func (p page) builtin(b *strings.Builder, st api.Status) {
 	p.more(b, "policy %s, obeyed by %d of %d CPUs; %s changed", clean(s.Policy), s.ObeyingCPUs, s.CPUs, count(int(s.Adjustments), "time"))
 	p.more(b, "%s to idle CPUs, %s queued (%s stolen), %s preempted, %s overdue", grouped(c.Direct), grouped(c.Enqueued), grouped(c.Stolen),
 		grouped(c.Preemptions), grouped(c.Overdue))
+}
+
+// foreigner says who runs a scheduler that somebody else started, and why it is left
+// alone.
+func (p page) foreigner(b *strings.Builder, s api.InCharge) {
+	if r := s.Process; r != nil {
+		by := ", by hand"
+		if r.Unit != "" {
+			by = fmt.Sprintf(", by hand in %s", clean(r.Unit))
+		}
+		if r.Manager != "" {
+			by = ", by " + clean(r.Manager)
+		}
+		p.more(b, "run by %s%s", task(r.Comm, r.PID), by)
+	}
+	if s.HandsOff != "" {
+		p.more(b, "left alone: %s", clean(s.HandsOff))
+	}
 }
 
 // since says when something began; nothing for the zero time.

@@ -6,18 +6,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"autosa/api"
 	"autosa/api/client"
+	"autosa/scx"
 )
 
 func (a *app) switchCommand() *cobra.Command {
 	var asJSON, noWait, force bool
+	var mode string
 	cmd := &cobra.Command{
-		Use:   "switch SCHEDULER [-- ARGS...]",
+		Use:   "switch SCHEDULER [--mode MODE | -- ARGS...]",
 		Short: "Put a scheduler in charge by hand, until `autosa auto`",
 		Long: `Put a scheduler in charge and keep it there until ` + "`autosa auto`" + `. It is named with or
 without "scx_"; eevdf is the kernel's own, builtin:latency, builtin:balanced and
@@ -32,7 +35,7 @@ when the order is taken, which says nothing about how the swap will end.
 
 One that is quarantined because it failed is refused with exit code 5, and tried
 all the same with --force.`,
-		Example: "  sudo autosa switch rusty\n  sudo autosa switch lavd -- --performance\n  sudo autosa switch eevdf",
+		Example: "  sudo autosa switch rusty\n  sudo autosa switch lavd --mode gaming\n  sudo autosa switch lavd -- --performance\n  sudo autosa switch eevdf",
 		Args: func(cmd *cobra.Command, args []string) error {
 			n := len(args)
 			if dash := cmd.ArgsLenAtDash(); dash >= 0 {
@@ -43,6 +46,10 @@ all the same with --force.`,
 				return usagef(cmd, "which scheduler? %s", cmd.UseLine())
 			case n > 1:
 				return usagef(cmd, "unexpected argument %q: a scheduler's arguments follow --", args[1])
+			case cmd.Flags().Changed("mode") && mode == "":
+				return usagef(cmd, "which mode? `autosa list` shows them")
+			case mode != "" && len(args) > 1:
+				return usagef(cmd, "--mode stands for all arguments: give it, or what follows --")
 			}
 			return nil
 		},
@@ -54,7 +61,7 @@ all the same with --force.`,
 			}
 			ctx, stop := interruptible(cmd.Context())
 			defer stop()
-			result, err := a.switchTo(ctx, c, api.SwitchRequest{Scheduler: args[0], Args: args[1:], NoWait: noWait, Force: force})
+			result, err := a.switchTo(ctx, c, api.SwitchRequest{Scheduler: args[0], Args: args[1:], Mode: mode, NoWait: noWait, Force: force})
 			switch {
 			case ctx.Err() != nil:
 				return &exitError{api.ExitFailed, "no longer waiting; the swap goes on, see `autosa status`"}
@@ -67,6 +74,8 @@ all the same with --force.`,
 			return nil
 		},
 	}
+	cmd.Flags().StringVar(&mode, "mode", "", "arguments by name: "+strings.Join(scx.Modes(), ", "))
+	_ = cmd.RegisterFlagCompletionFunc("mode", cobra.FixedCompletions(scx.Modes(), cobra.ShellCompDirectiveNoFileComp)) // the flag is there
 	cmd.Flags().BoolVar(&noWait, "no-wait", false, "do not wait for the outcome, only for the order being taken")
 	a.clientFlags(cmd, &asJSON)
 	cmd.Flags().BoolVar(&force, "force", false, "try it though it is quarantined")

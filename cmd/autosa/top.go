@@ -132,7 +132,7 @@ func (a *app) view(ctx context.Context, o topOptions, watch tui.Watch, tasks fun
 // observeAlone runs a daemon that only watches within this process for as long as
 // the view is shown. It logs nothing: what it has to say is in its status.
 func (a *app) observeAlone(ctx context.Context, o topOptions, why string) error {
-	cfg, err := config.Load(config.Sources{Flags: &a.flags, Environ: a.environ, Classes: classNames()})
+	cfg, err := config.Load(config.Sources{Flags: &a.flags, Environ: a.environ, Classes: classNames(), Words: daemon.Words()})
 	if err != nil {
 		return err
 	}
