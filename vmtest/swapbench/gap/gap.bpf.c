@@ -33,8 +33,8 @@ struct span {
 	u64 unreg_end;	 /* last return */
 	u64 reg_begin;	 /* last call */
 	u64 reg_end;	 /* last return */
-	u64 first_new;	 /* the first switch to a task of the new scheduler's, once it is enabled */
-	u64 between;	 /* switches between the two, to tasks that are not idle ones */
+	u64 first_new; /* the first switch to a task of the new scheduler's, once it is enabled */
+	u64 between;   /* switches between the two, to tasks that are not idle ones */
 	u32 unregs;
 	u32 regs;
 	u32 refused; /* registrations that failed */
