@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"autosa/vmtest"
@@ -53,10 +54,6 @@ func boot(ctx context.Context, s settings, series string) (_ figures, err error)
 	if err != nil {
 		return figures{}, err
 	}
-	loader, err := loaderDir()
-	if err != nil {
-		return figures{}, err
-	}
 	stage, err := cache.NewStage()
 	if err != nil {
 		return figures{}, err
@@ -66,12 +63,8 @@ func boot(ctx context.Context, s settings, series string) (_ figures, err error)
 	if err != nil {
 		return figures{}, err
 	}
-	for _, name := range []string{"scx_loader", "scxctl"} { // into what the guest reads with a cache
-		b, err := os.ReadFile(filepath.Join(loader, name))
-		if err != nil {
-			return figures{}, err
-		}
-		if err := os.WriteFile(filepath.Join(bin, name), b, 0o755); err != nil {
+	if slices.Contains(s.ways, byLoader) {
+		if err := copyLoader(bin); err != nil {
 			return figures{}, err
 		}
 	}
@@ -98,17 +91,22 @@ func boot(ctx context.Context, s settings, series string) (_ figures, err error)
 	return parse(out.text.Bytes())
 }
 
-// loaderDir is where prepare.sh puts scx_loader.
-func loaderDir() (string, error) {
+// copyLoader puts what prepare.sh has built of scx_loader into dir, which the guest reads with a cache.
+func copyLoader(dir string) error {
 	base, err := os.UserCacheDir()
 	if err != nil {
-		return "", err
+		return err
 	}
-	dir := filepath.Join(base, "autosa", "loader", "bin")
-	if _, err := os.Stat(filepath.Join(dir, "scx_loader")); err != nil {
-		return "", fmt.Errorf("scx_loader is not prepared: run `vmtest/prepare.sh --only loader`: %w", err)
+	for _, name := range []string{"scx_loader", "scxctl"} {
+		b, err := os.ReadFile(filepath.Join(base, "autosa", "loader", "bin", name))
+		if err != nil {
+			return fmt.Errorf("scx_loader is not prepared: run `vmtest/prepare.sh --only loader`: %w", err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), b, 0o755); err != nil {
+			return err
+		}
 	}
-	return dir, nil
+	return nil
 }
 
 // collector keeps what a guest prints and shows all of it but the figures' line.
