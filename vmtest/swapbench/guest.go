@@ -43,7 +43,7 @@ type figures struct {
 const mark = "swapbench-figures "
 
 // settle is how long a scheduler is left alone before it is swapped: tasks of its own have run then.
-const settle = 2 * time.Second
+const settle = time.Second
 
 // measureHere runs in the guest, prints every swap as it comes, and the figures at the end.
 func measureHere(ctx context.Context, s settings, dir string) (err error) {
@@ -84,17 +84,17 @@ func measureHere(ctx context.Context, s settings, dir string) (err error) {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
+	fmt.Println("attached and ready")
 	for round := 1; round <= s.rounds; round++ {
 		for _, name := range s.ways {
-			samples, err := swapThereAndBack(ctx, t, open[name])
-			if err != nil {
-				return fmt.Errorf("%s, round %d: %w", name, round, err)
-			}
-			for _, sm := range samples {
+			err := swapThereAndBack(ctx, t, open[name], func(sm sample) {
 				sm.Way, sm.Round = name, round
 				f.Samples = append(f.Samples, sm)
 				fmt.Printf("%-6s round %2d → %-9s gap %9.3f ms, the kernel's part %8.3f ms (%.3f + %.3f), %d switches, %v in all\n", sm.Way, sm.Round, sm.To,
 					milli(sm.Span.Gap), milli(sm.Span.Kernel()), milli(sm.Span.Unregister), milli(sm.Span.Register), sm.Span.Between, sm.Total.Round(time.Millisecond))
+			})
+			if err != nil {
+				return fmt.Errorf("%s, round %d: %w", name, round, err)
 			}
 		}
 	}
@@ -109,29 +109,29 @@ func measureHere(ctx context.Context, s settings, dir string) (err error) {
 func milli(d time.Duration) float64 { return d.Seconds() * 1e3 }
 
 // swapThereAndBack begins and ends on EEVDF.
-func swapThereAndBack(ctx context.Context, t *gap.Tracer, w way) ([]sample, error) {
+func swapThereAndBack(ctx context.Context, t *gap.Tracer, w way, took func(sample)) error {
 	var k scx.Kernel
 	is := func(name string) bool {
 		ks, err := k.Read()
 		return err == nil && ks.State == scx.StateEnabled && scx.SchedulerName(ks.Ops) == name
 	}
 	if err := w.first(ctx, rusty); err != nil {
-		return nil, err
+		return err
 	}
 	if err := await(slow, rusty+" in charge", func() bool { return is(rusty) }); err != nil {
-		return nil, err
+		return err
 	}
-	var samples []sample
+	fmt.Println(rusty, "is in charge")
 	for _, to := range []string{lavd, rusty} {
 		if err := measure.Sleep(ctx, settle); err != nil {
-			return nil, err
+			return err
 		}
 		if err := t.Begin(); err != nil {
-			return nil, err
+			return err
 		}
 		began := time.Now()
 		if err := w.swap(ctx, to); err != nil {
-			return nil, err
+			return err
 		}
 		sm := sample{To: to}
 		var err error
@@ -139,15 +139,15 @@ func swapThereAndBack(ctx context.Context, t *gap.Tracer, w way) ([]sample, erro
 			sm.Span, err = t.End()
 			return !errors.Is(err, gap.ErrUnfinished) && (err != nil || is(to))
 		}); e != nil || err != nil {
-			return nil, fmt.Errorf("swap to %s: %w", to, errors.Join(e, err))
+			return fmt.Errorf("swap to %s: %w", to, errors.Join(e, err))
 		}
 		sm.Total = time.Since(began)
-		samples = append(samples, sm)
+		took(sm)
 	}
 	if err := w.last(ctx); err != nil {
-		return nil, err
+		return err
 	}
-	return samples, await(slow, "EEVDF in charge", func() bool {
+	return await(slow, "EEVDF in charge", func() bool {
 		state, err := k.State()
 		return err == nil && state == scx.StateDisabled
 	})

@@ -79,7 +79,7 @@ func boot(ctx context.Context, s settings, series string) (_ figures, err error)
 	fmt.Fprintf(os.Stderr, "swapbench: booting kernel %s\n", series)
 	var out collector
 	code, err := cache.RunJob(ctx, stage, src, vmtest.Job{
-		Series: series, Output: &out,
+		Series: series, Icount: s.icount, Output: &out,
 		Args: []string{self, "-guest", bin, "-rounds", fmt.Sprint(s.rounds), "-ways", strings.Join(s.ways, ","), "-load", s.load},
 	})
 	if err != nil {

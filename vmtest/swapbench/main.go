@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"autosa/scx"
+	"autosa/vmtest"
 )
 
 type settings struct {
@@ -33,6 +34,7 @@ type settings struct {
 	ways     []string
 	load     string
 	document string
+	icount   string
 	timeout  time.Duration
 }
 
@@ -47,8 +49,9 @@ func main() {
 	series := flag.String("series", "6.18,7.2", "kernel `series` to boot, separated by commas")
 	ways := flag.String("ways", strings.Join(wayNames(), ","), "ways to swap, in the order of a round")
 	flag.IntVar(&s.rounds, "rounds", minRounds, "rounds; a verdict takes at least 10")
-	flag.StringVar(&s.load, "load", "server -n 2 -think 5ms,spin -n 1", "loads beside the swaps (vmtest/load), separated by commas; none when empty")
+	flag.StringVar(&s.load, "load", "server -n 2 -think 5ms,periodic -n 2", "loads beside the swaps (vmtest/load), separated by commas; none when empty")
 	flag.StringVar(&s.document, "document", "", "page to put the tables into, e.g. docs/BENCHMARKS.md")
+	flag.StringVar(&s.icount, "icount", vmtest.VirtualTime, "run in virtual time, with these `options` of the emulator's -icount; empty for this machine's clock")
 	flag.DurationVar(&s.timeout, "timeout", 3*time.Hour, "give a machine up after this time")
 	inGuest := flag.String("guest", "", "internal: measure here, with the programs of this `directory`")
 	flag.Parse()

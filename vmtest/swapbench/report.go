@@ -47,6 +47,9 @@ func (s settings) table(series string, f figures) (string, error) {
 			fmt.Fprintf(&b, "\nThe guest: %s", machine)
 		}
 	}
+	if s.icount != "" {
+		fmt.Fprintf(&b, "Its clock counts instructions (`-icount %s`).\n", s.icount)
+	}
 	var errs []error
 	verdict := func(kept bool, format string, args ...any) {
 		text := fmt.Sprintf(format, args...)
