@@ -18,7 +18,7 @@ import (
 	"autosa/vmtest/swapbench/gap"
 )
 
-// rusty and lavd are what is swapped.
+// rusty and lavd are what is swapped, unless another one is named for scx_lavd to look quickly.
 const (
 	rusty = "scx_rusty"
 	lavd  = "scx_lavd"
@@ -87,7 +87,7 @@ func measureHere(ctx context.Context, s settings, dir string) (err error) {
 	fmt.Println("attached and ready")
 	for round := 1; round <= s.rounds; round++ {
 		for _, name := range s.ways {
-			err := swapThereAndBack(ctx, t, open[name], func(sm sample) {
+			err := swapThereAndBack(ctx, t, open[name], s.other, func(sm sample) {
 				sm.Way, sm.Round = name, round
 				f.Samples = append(f.Samples, sm)
 				fmt.Printf("%-6s round %2d → %-9s gap %9.3f ms, the kernel's part %8.3f ms (%.3f + %.3f), %d switches, %v in all\n", sm.Way, sm.Round, sm.To,
@@ -109,7 +109,7 @@ func measureHere(ctx context.Context, s settings, dir string) (err error) {
 func milli(d time.Duration) float64 { return d.Seconds() * 1e3 }
 
 // swapThereAndBack begins and ends on EEVDF.
-func swapThereAndBack(ctx context.Context, t *gap.Tracer, w way, took func(sample)) error {
+func swapThereAndBack(ctx context.Context, t *gap.Tracer, w way, other string, took func(sample)) error {
 	var k scx.Kernel
 	is := func(name string) bool {
 		ks, err := k.Read()
@@ -122,7 +122,7 @@ func swapThereAndBack(ctx context.Context, t *gap.Tracer, w way, took func(sampl
 		return err
 	}
 	fmt.Println(rusty, "is in charge")
-	for _, to := range []string{lavd, rusty} {
+	for _, to := range []string{other, rusty} {
 		if err := measure.Sleep(ctx, settle); err != nil {
 			return err
 		}

@@ -80,7 +80,7 @@ func boot(ctx context.Context, s settings, series string) (_ figures, err error)
 	var out collector
 	code, err := cache.RunJob(ctx, stage, src, vmtest.Job{
 		Series: series, Icount: s.icount, Output: &out,
-		Args: []string{self, "-guest", bin, "-rounds", fmt.Sprint(s.rounds), "-ways", strings.Join(s.ways, ","), "-load", s.load},
+		Args: []string{self, "-guest", bin, "-rounds", fmt.Sprint(s.rounds), "-ways", strings.Join(s.ways, ","), "-load", s.load, "-other", s.other},
 	})
 	if err != nil {
 		return figures{}, err

@@ -35,6 +35,7 @@ type settings struct {
 	load     string
 	document string
 	icount   string
+	other    string
 	timeout  time.Duration
 }
 
@@ -53,6 +54,7 @@ func main() {
 	flag.StringVar(&s.document, "document", "", "page to put the tables into, e.g. docs/BENCHMARKS.md")
 	flag.StringVar(&s.icount, "icount", vmtest.VirtualTime, "run in virtual time, with these `options` of the emulator's -icount; empty for this machine's clock")
 	flag.DurationVar(&s.timeout, "timeout", 3*time.Hour, "give a machine up after this time")
+	flag.StringVar(&s.other, "other", lavd, "the scheduler that takes turns with scx_rusty; the promises are about scx_lavd")
 	inGuest := flag.String("guest", "", "internal: measure here, with the programs of this `directory`")
 	flag.Parse()
 	s.series, s.ways = strings.Split(*series, ","), strings.Split(*ways, ",")

@@ -31,11 +31,11 @@ var described = map[string]string{
 func (s settings) table(series string, f figures) (string, error) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Kernel %s: %d swaps each way, in turns, beside `%s`; medians with intervals of at least 95 %%, ms:\n\n", series, s.rounds, s.load)
-	rows := [][]string{{"", "gap → scx_lavd", "gap → scx_rusty", "(d) the kernel's part → scx_lavd", "(d) → scx_rusty"}}
+	rows := [][]string{{"", "gap → " + s.other, "gap → " + rusty, "(d) the kernel's part → " + s.other, "(d) → " + rusty}}
 	for _, name := range s.ways {
 		row := []string{described[name]}
 		for _, of := range []func(sample) time.Duration{gapOf, kernelOf} {
-			for _, to := range []string{lavd, rusty} {
+			for _, to := range []string{s.other, rusty} {
 				row = append(row, estimate(f.of(name, to, of)))
 			}
 		}
@@ -61,20 +61,20 @@ func (s settings) table(series string, f figures) (string, error) {
 	}
 	b.WriteByte('\n')
 	if slices.Contains(s.ways, byGate) {
-		for _, to := range []string{lavd, rusty} {
+		for _, to := range []string{s.other, rusty} {
 			gaps, own := f.of(byGate, to, gapOf), f.of(byGate, to, kernelOf)
 			r := median(gaps) / median(own)
 			verdict(r <= maxGateToKernel, "(c)/(d) → %s: %.2f, at most %.1f is promised; of single swaps %.2f to %.2f", to, r, maxGateToKernel,
 				slices.Min(quotients(gaps, own)), slices.Max(quotients(gaps, own)))
 		}
 	}
-	if slices.Contains(s.ways, byGate) && slices.Contains(s.ways, byLoader) {
+	if slices.Contains(s.ways, byGate) && slices.Contains(s.ways, byLoader) && s.other == lavd {
 		r := median(f.of(byLoader, lavd, gapOf)) / median(f.of(byGate, lavd, gapOf))
 		verdict(r >= minLoaderToGate, "(a)/(c) → %s: %.0f, at least %d is promised", lavd, r, minLoaderToGate)
 		fmt.Fprintf(&b, "- (a)/(c) → %s: %.0f\n", rusty, median(f.of(byLoader, rusty, gapOf))/median(f.of(byGate, rusty, gapOf)))
 	}
-	if s.rounds < minRounds {
-		errs = append(errs, fmt.Errorf("%w: %d rounds, %d are needed", errShort, s.rounds, minRounds))
+	if s.rounds < minRounds || s.other != lavd {
+		errs = append(errs, fmt.Errorf("%w: %d rounds with %s, %d with %s are needed", errShort, s.rounds, s.other, minRounds, lavd))
 	}
 	return b.String(), errors.Join(errs...)
 }

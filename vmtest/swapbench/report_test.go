@@ -41,7 +41,7 @@ func TestVerdictFollowsThePromises(t *testing.T) {
 		{"too few", 9, map[string]time.Duration{byGate: 120 * ms, byLoader: 6500 * ms}, "9 swaps each way", errShort.Error()},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := settings{rounds: c.rounds, ways: []string{byLoader, byGate}, load: "spin"}
+			s := settings{rounds: c.rounds, ways: []string{byLoader, byGate}, load: "spin", other: lavd}
 			text, err := s.table("7.2", measured(c.rounds, c.gaps))
 			if !strings.Contains(text, c.text) || !strings.Contains(text, "The guest: small\n") {
 				t.Errorf("no %q in:\n%s", c.text, text)
