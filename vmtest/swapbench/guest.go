@@ -36,7 +36,7 @@ type sample struct {
 
 // figures is what a guest sends back, as one line of JSON after the mark.
 type figures struct {
-	Where   string // its circumstances, as lines of a list
+	Machine string
 	Samples []sample
 }
 
@@ -47,11 +47,11 @@ const settle = time.Second
 
 // measureHere runs in the guest, prints every swap as it comes, and the figures at the end.
 func measureHere(ctx context.Context, s settings, dir string) (err error) {
-	where, err := measure.Circumstances("in the guest")
+	machine, err := measure.Machine()
 	if err != nil {
 		return err
 	}
-	f := figures{Where: where}
+	f := figures{Machine: machine}
 	t, err := gap.Attach()
 	if err != nil {
 		return err

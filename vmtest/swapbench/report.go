@@ -42,11 +42,7 @@ func (s settings) table(series string, f figures) (string, error) {
 		rows = append(rows, row)
 	}
 	b.WriteString(measure.Table(rows))
-	for line := range strings.Lines(f.Where) {
-		if machine, ok := strings.CutPrefix(line, "- machine: "); ok {
-			fmt.Fprintf(&b, "\nThe guest: %s", machine)
-		}
-	}
+	fmt.Fprintf(&b, "\nThe guest: %s\n", f.Machine)
 	if s.icount != "" {
 		fmt.Fprintf(&b, "Its clock counts instructions (`-icount %s`).\n", s.icount)
 	}

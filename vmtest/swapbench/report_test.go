@@ -13,7 +13,7 @@ import (
 
 // measured makes figures in which every swap of a way takes as long as given, the kernel's part 100 ms.
 func measured(rounds int, gaps map[string]time.Duration) figures {
-	f := figures{Where: "- command: `in the guest`\n- date: today\n- machine: small\n"}
+	f := figures{Machine: "small"}
 	for round := range rounds {
 		for name, g := range gaps {
 			for _, to := range []string{lavd, rusty} {
@@ -77,8 +77,8 @@ func TestIntervalOfTheMedianIsThatOfTheBinomialDistribution(t *testing.T) {
 }
 
 func TestFiguresAreFoundAmongWhatAGuestPrints(t *testing.T) {
-	f, err := parse([]byte("hello\n" + mark + `{"Where":"here","Samples":[{"Way":"gate","To":"scx_lavd"}]}` + "\nbye\n"))
-	if err != nil || f.Where != "here" || len(f.Samples) != 1 || f.Samples[0].Way != byGate {
+	f, err := parse([]byte("hello\n" + mark + `{"Machine":"here","Samples":[{"Way":"gate","To":"scx_lavd"}]}` + "\nbye\n"))
+	if err != nil || f.Machine != "here" || len(f.Samples) != 1 || f.Samples[0].Way != byGate {
 		t.Errorf("%+v, %v", f, err)
 	}
 	for _, text := range []string{"", "hello\n", mark + "{\n"} {
