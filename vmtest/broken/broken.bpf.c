@@ -30,6 +30,13 @@ volatile u32 exit_kind;
 char exit_reason[64];
 char exit_message[128];
 
+/* Without it the kernel gives a task that wakes to an idle CPU by itself, past enqueue. */
+SEC("struct_ops/select_cpu")
+s32 broken_select_cpu(u64 *ctx)
+{
+	return ctx[1];
+}
+
 SEC("struct_ops/enqueue")
 void broken_enqueue(u64 *ctx)
 {
@@ -59,6 +66,7 @@ void broken_exit(u64 *ctx)
 
 SEC(".struct_ops.link")
 struct sched_ext_ops broken = {
+	.select_cpu = (void *)broken_select_cpu,
 	.enqueue = (void *)broken_enqueue,
 	.exit = (void *)broken_exit,
 	.timeout_ms = 5000,

@@ -16,16 +16,17 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	brokenMapBroken         = "broken"
-	brokenProgBrokenEnqueue = "broken_enqueue"
-	brokenProgBrokenExit    = "broken_exit"
-	brokenVarExitKind       = "exit_kind"
-	brokenVarExitMessage    = "exit_message"
-	brokenVarExitReason     = "exit_reason"
-	brokenVarForget         = "forget"
-	brokenVarGiveUp         = "give_up"
-	brokenVarReject         = "reject"
-	brokenVarWhy            = "why"
+	brokenMapBroken           = "broken"
+	brokenProgBrokenEnqueue   = "broken_enqueue"
+	brokenProgBrokenExit      = "broken_exit"
+	brokenProgBrokenSelectCpu = "broken_select_cpu"
+	brokenVarExitKind         = "exit_kind"
+	brokenVarExitMessage      = "exit_message"
+	brokenVarExitReason       = "exit_reason"
+	brokenVarForget           = "forget"
+	brokenVarGiveUp           = "give_up"
+	brokenVarReject           = "reject"
+	brokenVarWhy              = "why"
 )
 
 // loadBroken returns the embedded CollectionSpec for broken.
@@ -70,8 +71,9 @@ type brokenSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type brokenProgramSpecs struct {
-	BrokenEnqueue *ebpf.ProgramSpec `ebpf:"broken_enqueue"`
-	BrokenExit    *ebpf.ProgramSpec `ebpf:"broken_exit"`
+	BrokenEnqueue   *ebpf.ProgramSpec `ebpf:"broken_enqueue"`
+	BrokenExit      *ebpf.ProgramSpec `ebpf:"broken_exit"`
+	BrokenSelectCpu *ebpf.ProgramSpec `ebpf:"broken_select_cpu"`
 }
 
 // brokenMapSpecs contains maps before they are loaded into the kernel.
@@ -140,14 +142,16 @@ type brokenVariables struct {
 //
 // It can be passed to loadBrokenObjects or ebpf.CollectionSpec.LoadAndAssign.
 type brokenPrograms struct {
-	BrokenEnqueue *ebpf.Program `ebpf:"broken_enqueue"`
-	BrokenExit    *ebpf.Program `ebpf:"broken_exit"`
+	BrokenEnqueue   *ebpf.Program `ebpf:"broken_enqueue"`
+	BrokenExit      *ebpf.Program `ebpf:"broken_exit"`
+	BrokenSelectCpu *ebpf.Program `ebpf:"broken_select_cpu"`
 }
 
 func (p *brokenPrograms) Close() error {
 	return _BrokenClose(
 		p.BrokenEnqueue,
 		p.BrokenExit,
+		p.BrokenSelectCpu,
 	)
 }
 

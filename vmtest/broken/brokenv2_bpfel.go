@@ -16,16 +16,17 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	brokenv2MapBroken         = "broken"
-	brokenv2ProgBrokenEnqueue = "broken_enqueue"
-	brokenv2ProgBrokenExit    = "broken_exit"
-	brokenv2VarExitKind       = "exit_kind"
-	brokenv2VarExitMessage    = "exit_message"
-	brokenv2VarExitReason     = "exit_reason"
-	brokenv2VarForget         = "forget"
-	brokenv2VarGiveUp         = "give_up"
-	brokenv2VarReject         = "reject"
-	brokenv2VarWhy            = "why"
+	brokenv2MapBroken           = "broken"
+	brokenv2ProgBrokenEnqueue   = "broken_enqueue"
+	brokenv2ProgBrokenExit      = "broken_exit"
+	brokenv2ProgBrokenSelectCpu = "broken_select_cpu"
+	brokenv2VarExitKind         = "exit_kind"
+	brokenv2VarExitMessage      = "exit_message"
+	brokenv2VarExitReason       = "exit_reason"
+	brokenv2VarForget           = "forget"
+	brokenv2VarGiveUp           = "give_up"
+	brokenv2VarReject           = "reject"
+	brokenv2VarWhy              = "why"
 )
 
 // loadBrokenv2 returns the embedded CollectionSpec for brokenv2.
@@ -70,8 +71,9 @@ type brokenv2Specs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type brokenv2ProgramSpecs struct {
-	BrokenEnqueue *ebpf.ProgramSpec `ebpf:"broken_enqueue"`
-	BrokenExit    *ebpf.ProgramSpec `ebpf:"broken_exit"`
+	BrokenEnqueue   *ebpf.ProgramSpec `ebpf:"broken_enqueue"`
+	BrokenExit      *ebpf.ProgramSpec `ebpf:"broken_exit"`
+	BrokenSelectCpu *ebpf.ProgramSpec `ebpf:"broken_select_cpu"`
 }
 
 // brokenv2MapSpecs contains maps before they are loaded into the kernel.
@@ -140,14 +142,16 @@ type brokenv2Variables struct {
 //
 // It can be passed to loadBrokenv2Objects or ebpf.CollectionSpec.LoadAndAssign.
 type brokenv2Programs struct {
-	BrokenEnqueue *ebpf.Program `ebpf:"broken_enqueue"`
-	BrokenExit    *ebpf.Program `ebpf:"broken_exit"`
+	BrokenEnqueue   *ebpf.Program `ebpf:"broken_enqueue"`
+	BrokenExit      *ebpf.Program `ebpf:"broken_exit"`
+	BrokenSelectCpu *ebpf.Program `ebpf:"broken_select_cpu"`
 }
 
 func (p *brokenv2Programs) Close() error {
 	return _Brokenv2Close(
 		p.BrokenEnqueue,
 		p.BrokenExit,
+		p.BrokenSelectCpu,
 	)
 }
 
