@@ -118,7 +118,7 @@ func (m memory) String() string {
 // as the others, is every 25th.
 func TestVMSwapsInARowLeaveNothingBehind(t *testing.T) {
 	guest.SchedExt(t)
-	guest.On(t, "6.18", "7.2")
+	guest.Long(t)
 	count := 8
 	if v := os.Getenv("AUTOSA_SOAK"); v != "" {
 		count = 500
