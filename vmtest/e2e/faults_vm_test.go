@@ -26,7 +26,7 @@ import (
 // status says what the kernel says, and there is an incident with the right class of ending.
 type fault struct {
 	name string
-	// short rows are in the short matrix too.
+	// short rows are in the short matrix too: those that were seen to pass.
 	short bool
 	// ending is that of the one incident which the fault leaves; empty where it is to leave none.
 	ending scx.Ending
@@ -51,11 +51,11 @@ var faultTable = []fault{
 			f.forgotten()
 		})
 	}},
-	{"the scheduler gives up with scx_bpf_error", true, scx.EndingBPFError, api.EEVDF, func(f *faults) { f.lose("error", sends(unix.SIGUSR1)) }},
-	{"SysRq-S", true, scx.EndingSysRq, api.EEVDF, func(f *faults) {
+	{"the scheduler gives up with scx_bpf_error", false, scx.EndingBPFError, api.EEVDF, func(f *faults) { f.lose("error", sends(unix.SIGUSR1)) }},
+	{"SysRq-S", false, scx.EndingSysRq, api.EEVDF, func(f *faults) {
 		f.lose("rusty", func(int) { f.write("/proc/sysrq-trigger", "S") })
 	}},
-	{"the next scheduler exits at once", true, scx.EndingExited, "scx_rusty", func(f *faults) { f.refused("exits") }},
+	{"the next scheduler exits at once", false, scx.EndingExited, "scx_rusty", func(f *faults) { f.refused("exits") }},
 
 	{"the scheduler is stopped by somebody else", false, scx.EndingByUser, api.EEVDF, func(f *faults) { f.lose("bpfland", sends(unix.SIGTERM)) }},
 	{"the scheduler crashes", false, scx.EndingCrashed, api.EEVDF, func(f *faults) { f.lose("rusty", sends(unix.SIGSEGV)) }},
