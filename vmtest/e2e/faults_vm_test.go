@@ -51,7 +51,7 @@ var faultTable = []fault{
 			f.forgotten()
 		})
 	}},
-	{"the scheduler gives up with scx_bpf_error", false, scx.EndingBPFError, api.EEVDF, func(f *faults) { f.lose("error", sends(unix.SIGUSR1)) }},
+	{"the scheduler gives up with scx_bpf_error", true, scx.EndingBPFError, api.EEVDF, func(f *faults) { f.lose("error", sends(unix.SIGUSR1)) }},
 	{"SysRq-S", false, scx.EndingSysRq, api.EEVDF, func(f *faults) {
 		f.lose("rusty", func(int) { f.write("/proc/sysrq-trigger", "S") })
 	}},
