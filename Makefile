@@ -179,6 +179,13 @@ bench-cost: build ## What the daemon itself costs, idle and at 100,000 switches 
 	go build -o bin/cost ./vmtest/cost
 	$(SUDO) bin/cost $(FLAGS) bin/autosa
 
+.PHONY: bench-swap
+bench-swap: ## How long tasks run on EEVDF during a swap: scx_loader, stop-then-start, the gate; in virtual machines (an hour or two)
+	vmtest/prepare.sh --series '6.18 7.2'
+	vmtest/prepare.sh --only loader
+	go build -o bin/swapbench ./vmtest/swapbench
+	$(SUDO) bin/swapbench $(DOCUMENT:%=-document %) $(FLAGS)
+
 FUZZ_SECONDS ?= 5
 
 .PHONY: fuzz

@@ -26,6 +26,7 @@ import (
 //	AUTOSA_VM_PACKAGES  package patterns of this module, as for go test
 //	AUTOSA_VM_RUN       a pattern as for go test -run
 //	AUTOSA_VM_REALTIME  set, emulated guests follow this machine's clock, see VirtualTime
+//	AUTOSA_VM_TIMEOUT   how long the tests of a package may take, e.g. 2h
 func TestMatrix(t *testing.T) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -41,6 +42,11 @@ func TestMatrix(t *testing.T) {
 	}
 	suite.RealTime = os.Getenv("AUTOSA_VM_REALTIME") != ""
 	suite.Run, suite.Short = os.Getenv("AUTOSA_VM_RUN"), os.Getenv("AUTOSA_VM_SHORT") != ""
+	if v := os.Getenv("AUTOSA_VM_TIMEOUT"); v != "" {
+		if suite.Timeout, err = time.ParseDuration(v); err != nil {
+			t.Fatalf("AUTOSA_VM_TIMEOUT: %v", err)
+		}
+	}
 	if suite.Programs, err = stage.BuildPrograms(ctx, ".."); err != nil {
 		t.Fatal(err)
 	}

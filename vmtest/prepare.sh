@@ -14,6 +14,7 @@ readonly here
 readonly cache=${XDG_CACHE_HOME:-$HOME/.cache}/autosa
 readonly changes=$cache/changes
 readonly all_stages=(packages qemu virtme kernels schedulers)
+readonly more_stages=(loader) # run when --only names them
 
 # --- What is wanted -----------------------------------------------------------------------------------------------
 
@@ -40,6 +41,8 @@ readonly virtme_version=1.42
 readonly qemu_major=10 # older ones crash under 6.12 and hand out virtual time in coarse turns
 
 readonly schedulers=(scx_rusty@1.1.4 scx_lavd@1.1.4 scx_bpfland@1.1.4 scx_flash@1.1.4)
+# What `make bench-swap` compares with: another manager of schedulers, and the bus that it is spoken to on.
+readonly loader=(scx_loader@1.1.3 scxctl@1.1.3) loader_packages=(dbus-daemon polkitd)
 readonly min_go=1.26 min_cargo=1.91 # go.mod, and the schedulers' rust-version
 
 # --- Talking ------------------------------------------------------------------------------------------------------
@@ -57,7 +60,7 @@ usage() {
 Usage: vmtest/prepare.sh [--only STAGE[,STAGE…]] [--series X.Y[,X.Y…]] [--refresh]
        vmtest/prepare.sh --list | --undo
 
-  --only     run these stages only (${all_stages[*]})
+  --only     run these stages only (${all_stages[*]}; ${more_stages[*]} too, which \`make bench-swap\` needs)
   --series   prepare these kernel series instead of ${series[*]} (known: $(known_series))
   --refresh  look for newer point releases of the kernels
   --list     say what is prepared and what is not, and what was changed on this machine
@@ -151,7 +154,7 @@ check_machine() {
 	elif ! at_least "$min_go" "${have#go}"; then
 		wrong+=("go is ${have#go}: install Go $min_go or newer (https://go.dev/dl)")
 	fi
-	if want schedulers; then
+	if want schedulers || want loader; then
 		if ! have=$(cargo --version 2>/dev/null); then
 			wrong+=("cargo is not in PATH: install Rust $min_cargo or newer (https://rustup.rs)")
 		elif ! at_least "$min_cargo" "$(cut -d' ' -f2 <<<"$have")"; then
@@ -452,6 +455,32 @@ stage_schedulers() {
 	rm -rf "$cache/cargo-target" # 1.3 GB that only another version's build would use
 }
 
+loader_missing() {
+	local s
+	for s in "${loader_packages[@]}"; do installed "$s" || echo "$s"; done
+	for s in "${loader[@]}"; do loader_ready "$s" || echo "$s"; done
+}
+
+# loader_ready asks cargo's own list of what it has installed: scx_loader does not answer --version.
+loader_ready() {
+	[[ -x $cache/loader/bin/${1%@*} ]] && grep -qF "\"${1%@*} ${1#*@} (" "$cache/loader/.crates.toml" 2>/dev/null
+}
+
+stage_loader() {
+	local s missing=()
+	for s in "${loader_packages[@]}"; do installed "$s" || missing+=("$s"); done
+	if ((${#missing[@]} > 0)); then
+		run "download ${missing[*]}" download_packages "${missing[@]}"
+		install_packages "install ${missing[*]}" -- "${missing[@]}"
+	fi
+	for s in "${loader[@]}"; do
+		loader_ready "$s" && continue
+		run "build $s" env "CARGO_TARGET_DIR=$cache/cargo-target" cargo install --locked --force --root "$cache/loader" "$s"
+		loader_ready "$s" || die "$cache/loader has no ${s%@*} of version ${s#*@}"
+	done
+	rm -rf "$cache/cargo-target"
+}
+
 # --- Undo and list ------------------------------------------------------------------------------------------------
 
 undo() {
@@ -490,7 +519,7 @@ undo() {
 
 list() {
 	local s missing
-	for s in "${all_stages[@]}"; do
+	for s in "${all_stages[@]}" "${more_stages[@]}"; do
 		missing=$("${s}_missing" | paste -sd ' ')
 		printf '%-12s %s\n' "$s" "${missing:+missing: }${missing:-ready}"
 	done
@@ -526,7 +555,9 @@ main() {
 		esac
 		shift
 	done
-	for s in "${stages[@]}"; do [[ " ${all_stages[*]} " == *" $s "* ]] || die "no stage is named $s: ${all_stages[*]}"; done
+	for s in "${stages[@]}"; do
+		[[ " ${all_stages[*]} ${more_stages[*]} " == *" $s "* ]] || die "no stage is named $s: ${all_stages[*]} ${more_stages[*]}"
+	done
 	for s in "${series[@]}"; do [[ -n $(suites_of "$s") ]] || die "no kernel series $s is known: $(known_series)"; done
 	case $action in list) list && exit 0 ;; esac
 

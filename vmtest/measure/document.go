@@ -17,8 +17,8 @@ import (
 // Circumstances are the lines that belong beside every figure: where, when and
 // how it was taken.
 func Circumstances(command string) (string, error) {
-	var u unix.Utsname
-	if err := unix.Uname(&u); err != nil {
+	machine, err := Machine()
+	if err != nil {
 		return "", err
 	}
 	load, err := os.ReadFile("/proc/loadavg")
@@ -33,9 +33,18 @@ func Circumstances(command string) (string, error) {
 		statistics = "on"
 	}
 	f := strings.Fields(string(load))
-	return fmt.Sprintf("- command: `%s`\n- date: %s, revision %s\n- machine: %s, %d CPUs (%s)\n- before: load average %s, kernel.bpf_stats_enabled %s\n",
-		command, time.Now().UTC().Format("2006-01-02 15:04 UTC"), revision(), unix.ByteSliceToString(u.Release[:]),
-		runtime.NumCPU(), cpuModel(), strings.Join(f[:min(3, len(f))], " "), statistics), nil
+	return fmt.Sprintf("- command: `%s`\n- date: %s, revision %s\n- machine: %s\n- before: load average %s, kernel.bpf_stats_enabled %s\n",
+		command, time.Now().UTC().Format("2006-01-02 15:04 UTC"), revision(), machine,
+		strings.Join(f[:min(3, len(f))], " "), statistics), nil
+}
+
+// Machine names the kernel and the processors.
+func Machine() (string, error) {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%s, %d CPUs (%s)", unix.ByteSliceToString(u.Release[:]), runtime.NumCPU(), cpuModel()), nil
 }
 
 func cpuModel() string {

@@ -62,6 +62,10 @@ var items = []item{
 		run: "TestVMCPUsGoingOfflineAndOnlineLoseNothing", limit: 30 * time.Minute},
 	{name: "hotplug-daemon", what: "a CPU off and on line 60 times beside the daemon", pkg: "./vmtest/e2e", guest: true, series: schedExt,
 		run: "TestVMCPUsGoingOfflineAndOnlineChangeNoClass", limit: 30 * time.Minute},
+	{name: "faults", what: "every row of the table of faults, and the daemon's own", pkg: "./vmtest/e2e", guest: true, series: []string{"6.18", "7.2"},
+		run: "TestVM(FaultsLeave|KilledInEveryPhase|DaemonKilledInASwap|FullDisk|DamagedState|SecondDaemon|NoRoomForAProcess).*", limit: 2 * time.Hour},
+	{name: "swaps", what: "500 swaps in a row among four real schedulers and EEVDF, beside a load", pkg: "./scx", guest: true, series: []string{"6.18", "7.2"},
+		run: "TestVMSwapsInARowLeaveNothingBehind", limit: 6 * time.Hour},
 	{name: "storms-guest", what: "the storms of this list in their short forms", pkg: "./bpf/trace", guest: true, series: tracing, env: []string{"AUTOSA_SOAK="},
 		run: "TestVMStormsAndFullBuffersLoseNothing"},
 }
@@ -89,7 +93,8 @@ func (it item) jobs(prepared []string) []job {
 		}
 		g := j
 		g.kernel, g.args = s, slices.Insert(args("TestMatrix", "./vmtest"), 1, "-tags", "vmmatrix")
-		g.env = append(slices.Clone(j.env), "AUTOSA_VM_SERIES="+s, "AUTOSA_VM_PACKAGES="+it.pkg, "AUTOSA_VM_RUN=^("+it.run+")$")
+		g.env = append(slices.Clone(j.env), "AUTOSA_VM_SERIES="+s, "AUTOSA_VM_PACKAGES="+it.pkg, "AUTOSA_VM_RUN=^("+it.run+")$",
+			"AUTOSA_VM_TIMEOUT="+(limit-limit/10).String())
 		g.pass = "--- PASS: TestMatrix/" + s + "/" + strings.TrimPrefix(it.pkg, "./") + "/"
 		all = append(all, g)
 	}
