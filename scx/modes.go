@@ -214,8 +214,9 @@ func isOption(s string) bool {
 	if !ok || len(s) > 64 {
 		return false
 	}
-	long := false
-	if name, long = strings.CutPrefix(name, "-"); !long && len(name) != 1 {
+	if rest, long := strings.CutPrefix(name, "-"); long {
+		name = rest
+	} else if len(name) != 1 {
 		return false
 	}
 	return name != "" && name[0] != '-' && name[0] != '_' &&

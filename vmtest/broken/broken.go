@@ -75,7 +75,7 @@ func run(mode string, out io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("failed to attach struct_ops: %w", err)
 	}
-	defer l.Close()
+	defer func() { _ = l.Close() }() // the process ends with it
 	fmt.Fprintln(out, "registered, to be:", mode)
 	var dies <-chan time.Time
 	if mode == Dies {
