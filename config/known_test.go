@@ -63,7 +63,7 @@ notes = ["x"]
 [scheduler."rm -rf"]
 [scheduler.scx_rusty]
 colour = 1
-descripton = "x"
+desription = "x"
 description = ""
 ops = "rusty_1.1.4"
 classes = ["io", "compu"]
@@ -96,7 +96,7 @@ x = 3
 		`config.toml:2: scheduler.eevdf: eevdf is the kernel's own, there is nothing to say of it`,
 		`config.toml:4: scheduler."rm -rf": "rm -rf" is not a scheduler's name`,
 		`config.toml:6: scheduler.scx_rusty.colour: unknown key`,
-		`config.toml:7: scheduler.scx_rusty.descripton: unknown key (did you mean "description"?)`,
+		`config.toml:7: scheduler.scx_rusty.desription: unknown key (did you mean "description"?)`,
 		`config.toml:8: scheduler.scx_rusty.description: is empty`,
 		`config.toml:9: scheduler.scx_rusty.ops: "rusty_1.1.4" is not a name as root/ops has it before the version`,
 		`config.toml:10: scheduler.scx_rusty.classes: item 2: unknown workload class "compu" (did you mean "compute"?)`,
