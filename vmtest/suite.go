@@ -75,8 +75,14 @@ func (s *Suite) Execute(ctx context.Context, c Cache, k Kernel, progress func(st
 	if err != nil {
 		return Report{}, err
 	}
+	icount := ""
+	if !s.RealTime {
+		if icount, err = c.clock(ctx, k, s.Stage.Dir); err != nil {
+			return Report{}, err
+		}
+	}
 	script := filepath.Join(s.Stage.files(), "run-"+k.Series+s.round+".sh")
-	if err := os.WriteFile(script, []byte(s.script(c, k, results)), 0o755); err != nil {
+	if err := os.WriteFile(script, []byte(s.script(c, k, results, icount)), 0o755); err != nil {
 		return Report{}, fmt.Errorf("stage a run: %w", err)
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -88,12 +94,6 @@ func (s *Suite) Execute(ctx context.Context, c Cache, k Kernel, progress func(st
 		watch.follow(ctx, cancel)
 	}()
 	var console tail
-	icount := ""
-	if !s.RealTime {
-		if icount, err = c.clock(ctx, k, s.Stage.Dir); err != nil {
-			return Report{}, err
-		}
-	}
 	runErr := c.Run(ctx, Machine{
 		Kernel: k, Command: "sh " + script, TempDir: s.Stage.Dir, Icount: icount,
 		ReadWrite: []string{results}, ReadOnly: []string{s.Stage.files(), c.Schedulers()},
@@ -115,10 +115,11 @@ func (s *Suite) patience() time.Duration {
 }
 
 // script is what the guest's shell runs.
-func (s *Suite) script(c Cache, k Kernel, results string) string {
+func (s *Suite) script(c Cache, k Kernel, results, icount string) string {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	line("export %s", environment(c, k, s.Programs, results))
+	line("export AUTOSA_VM_ICOUNT=%s", quote(icount))
 	line("R=%s", quote(results))
 	line("uname -r >$R/release")
 	pattern := s.Run

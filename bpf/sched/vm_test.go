@@ -177,7 +177,11 @@ func writeP99(t *testing.T, s *Scheduler) time.Duration {
 		slices.Sort(all)
 		best = min(best, all[len(all)*99/100])
 	}
-	if best >= 20*time.Microsecond && !testing.Short() {
+	limit := 20 * time.Microsecond
+	if guest.VirtualTime() {
+		limit = 40 * time.Microsecond // 5,000 instructions
+	}
+	if best >= limit && !testing.Short() {
 		t.Errorf("p99 of a policy change is %v in the best of ten rounds", best)
 	}
 	return best

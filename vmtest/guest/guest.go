@@ -76,6 +76,10 @@ func Promised(series string) bool {
 	return errX == nil && errY == nil && (x > 6 || x == 6 && y >= 16)
 }
 
+// VirtualTime tells whether the guest's clock counts instructions, 8 ns each: it is then a machine of its own speed, ten times slower than
+// a real one and more, whatever it runs on.
+func VirtualTime() bool { return os.Getenv("AUTOSA_VM_ICOUNT") != "" }
+
 // Scheduler returns the path of a real scheduler's binary, such as "scx_rusty".
 func Scheduler(t testing.TB, name string) string {
 	t.Helper()
