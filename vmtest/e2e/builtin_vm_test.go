@@ -92,7 +92,7 @@ func TestVMBuiltinServesWhereNoSchedulerIsInstalled(t *testing.T) {
 // Beside a real scheduler: each is loaded before the other is stopped, both ways.
 // CPUs that come and go eject nobody; SysRq-S does, and is the operator's veto.
 func TestVMBuiltinAndARealSchedulerFollowEachOther(t *testing.T) {
-	guest.On(t, "6.18")
+	guest.Long(t) // three spinners beside what verifies programs: minutes
 	guest.SchedExt(t)
 	guest.Scheduler(t, "scx_rusty")
 	a := startInVM(t, "--no-auto-switch")

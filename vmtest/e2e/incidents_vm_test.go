@@ -24,7 +24,7 @@ import (
 // neither after it was killed, nor after the operator's SysRq-S.
 func TestVMSchedulerThatGoesIsAnIncidentAndNoRestartLoop(t *testing.T) {
 	guest.SchedExt(t)
-	guest.On(t, "6.18")
+	guest.Long(t) // the short form has rows of the fault table
 	guest.Scheduler(t, "scx_rusty")
 	a := startInVM(t, "--no-auto-switch")
 
