@@ -19,7 +19,7 @@ import (
 // order by mode replaces it, and the status has the mode.
 // doctor, list and refusals say what they should of the real ones.
 func TestVMOrderByModeReplacesAnAdoptedScheduler(t *testing.T) {
-	guest.On(t, "7.2")
+	guest.Long(t) // scx_lavd loads for minutes on an emulated CPU
 	guest.SchedExt(t)
 	byHand := guest.Start(t, guest.Scheduler(t, "scx_rusty"))
 	guest.Await(t, startTimeout, "scx_rusty in charge", func() bool { return guest.State(t) == "enabled" })
