@@ -151,7 +151,7 @@ func TestVMFaultsLeaveTasksScheduledAndTheStatusTrue(t *testing.T) {
 	f.script("scx_exits", "echo 'Error: not today' >&2; exit 1")
 	f.script("scx_never", "exec sleep 1000")
 	f.script("scx_slow", "sleep 20; exec "+guest.Scheduler(t, "scx_bpfland"))
-	f.script("scx_flash", "exec "+guest.Scheduler(t, "scx_bpfland"))
+	f.script("scx_flash", "exec "+guest.Scheduler(t, "scx_bpfland")+` "$@"`) // which is asked for its version and its options
 	config := fmt.Sprintf("start_timeout_secs = 60\nstop_timeout_secs = 20\n[schedulers.paths]\nscx_flash = %q\n", filepath.Join(dir, "scx_flash"))
 	f.autosa = start(t, bin(t), append(inVM(t, config), "--no-auto-switch", "--scheduler-dir", dir)...)
 
