@@ -393,12 +393,10 @@ func (w *swap) prove(ctx context.Context, next *running, seq uint64) (up time.Ti
 		switch {
 		case named && (holds || !known) && next.proc.alive():
 			return up, ks, nil
-		case time.Since(up) < linkGrace:
-			// The state is read before the name, which may still be that of a scheduler before it (seen on 7.3).
 		case holds:
 			return up, ks, fmt.Errorf("it registered as %q, not as %q: %s is not %s",
 				ks.Ops, next.entry.Ops, next.entry.Path, next.target.Name)
-		default:
+		case !named || time.Since(up) > linkGrace:
 			return up, ks, &ForeignError{Ops: ks.Ops, State: ks.State}
 		}
 	}
